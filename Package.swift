@@ -1,0 +1,109 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// Decisions live in pure targets that need neither sockets nor libllama. SHOAL_PURE=1 builds and tests those alone, in
+// seconds; the Makefile sets PKG_CONFIG_PATH to the engine prefix for everything else.
+let pureOnly = Context.environment["SHOAL_PURE"] == "1"
+
+let settings: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .treatAllWarnings(as: .error),
+    .enableUpcomingFeature("ExistentialAny"),  // SE-0335
+    .enableUpcomingFeature("MemberImportVisibility"),  // SE-0444
+    .enableUpcomingFeature("InternalImportsByDefault"),  // SE-0409
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),  // SE-0461
+]
+
+func library(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: settings)
+}
+
+func test(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .testTarget(name: name, dependencies: dependencies, swiftSettings: settings)
+}
+
+func product(_ name: String, _ package: String) -> Target.Dependency {
+    .product(name: name, package: package)
+}
+
+let nioCore = product("NIOCore", "swift-nio")
+let nioPosix = product("NIOPosix", "swift-nio")
+let logging = product("Logging", "swift-log")
+
+let pureTargets: [Target] = [
+    library("ShoalCore"),
+    library("ShoalModel", ["ShoalCore"]),
+    library("ShoalPlanning", ["ShoalCore", "ShoalModel"]),
+    library("ShoalScheduling", ["ShoalCore"]),
+    test("ShoalCoreTests", ["ShoalCore"]),
+    test("ShoalModelTests", ["ShoalCore", "ShoalModel"]),
+    test("ShoalPlanningTests", ["ShoalCore", "ShoalModel", "ShoalPlanning"]),
+    test("ShoalSchedulingTests", ["ShoalCore", "ShoalScheduling"]),
+    test("TidyTests", []),
+]
+
+let effectfulTargets: [Target] = [
+    library("ShoalStore", ["ShoalCore", "ShoalModel", product("SystemPackage", "swift-system"), product("Crypto", "swift-crypto")]),
+    // The data plane: frames, links, the engine's process.
+    library("ShoalWire", ["ShoalCore", nioCore]),
+    .target(name: "CShoalSystem"),
+    library("ShoalLinks", ["ShoalCore", "ShoalWire", nioCore, nioPosix, logging]),
+    library("ShoalEngine", ["ShoalCore", "ShoalWire", "ShoalLinks", "CShoalSystem", nioCore, nioPosix, logging]),
+    // libllama: in shoal-engine and nowhere else.
+    .systemLibrary(name: "CLlama", pkgConfig: "shoal-llama", providers: []),
+    .target(name: "CShoalEngine", dependencies: ["CLlama"]),
+    library("ShoalLlama", ["ShoalCore", "ShoalModel", "ShoalStore", "CLlama", "CShoalEngine"]),
+    .executableTarget(
+        name: "shoal-engine",
+        dependencies: ["ShoalCore", "ShoalModel", "ShoalStore", "ShoalWire", "ShoalEngine", "ShoalLlama", "CShoalSystem", "CLlama", "CShoalEngine", nioCore],
+        swiftSettings: settings),
+    // The node and its API.
+    library(
+        "ShoalNode",
+        [
+            "ShoalCore", "ShoalModel", "ShoalStore", "ShoalPlanning", "ShoalScheduling", "ShoalWire", "ShoalLinks",
+            "ShoalEngine", "CShoalSystem", nioCore, nioPosix, logging, product("ServiceLifecycle", "swift-service-lifecycle"),
+        ]),
+    library(
+        "ShoalGateway",
+        [
+            "ShoalCore", nioCore, logging, product("Hummingbird", "hummingbird"),
+            product("ServiceLifecycle", "swift-service-lifecycle"),
+        ]),
+    .executableTarget(
+        name: "shoal",
+        dependencies: [
+            "ShoalCore", "ShoalStore", "ShoalNode", "ShoalGateway", nioCore, nioPosix, logging,
+            product("ArgumentParser", "swift-argument-parser"), product("AsyncHTTPClient", "async-http-client"),
+            product("Configuration", "swift-configuration"), product("ServiceLifecycle", "swift-service-lifecycle"),
+        ],
+        swiftSettings: settings),
+    library("ShoalTesting", ["ShoalCore", "ShoalWire", "ShoalEngine", nioCore, nioPosix]),
+    test("ShoalWireTests", ["ShoalCore", "ShoalWire", nioCore, product("NIOEmbedded", "swift-nio"), product("NIOTestUtils", "swift-nio")]),
+    test("ShoalLinksTests", ["ShoalCore", "ShoalWire", "ShoalLinks", "ShoalTesting", nioCore, nioPosix]),
+    test("ShoalEngineTests", ["ShoalCore", "ShoalModel", "ShoalStore", "ShoalWire", "ShoalLinks", "ShoalEngine", "ShoalTesting", nioCore, nioPosix]),
+    test("ShoalNodeTests", ["ShoalCore", "ShoalModel", "ShoalWire", "ShoalLinks", "ShoalEngine", "ShoalNode", "ShoalScheduling", "ShoalTesting", nioCore, nioPosix]),
+    test("ShoalGatewayTests", ["ShoalCore", "ShoalGateway", product("HummingbirdTesting", "hummingbird")]),
+    test("ShoalEndToEndTests", ["ShoalCore", "ShoalTesting", product("AsyncHTTPClient", "async-http-client")]),
+]
+
+let package = Package(
+    name: "shoal",
+    platforms: [.macOS(.v15)],
+    products: pureOnly ? [] : [.executable(name: "shoal", targets: ["shoal"]), .executable(name: "shoal-engine", targets: ["shoal-engine"])],
+    dependencies: pureOnly
+        ? []
+        : [
+                .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
+                .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+                .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+                .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0"),
+                .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+                .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+                .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
+                .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
+                .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        ],
+    targets: pureOnly ? pureTargets : pureTargets + effectfulTargets,
+    cxxLanguageStandard: .cxx17
+)

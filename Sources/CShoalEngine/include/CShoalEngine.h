@@ -1,0 +1,1 @@
+int shoal_engine_placeholder(void);

@@ -1,0 +1,1 @@
+void shoal_system_placeholder(void);

@@ -1,0 +1,2 @@
+#include "CShoalSystem.h"
+void shoal_system_placeholder(void) {}

@@ -1,0 +1,212 @@
+/// One node as the cluster sees it. What `shoal nodes` lists.
+package struct NodeReport: Hashable, Sendable, Codable {
+    /// Whether the node that reports can reach it.
+    package enum Reachability: String, Sendable, Codable {
+        case this, connected, unreachable
+    }
+
+    package var id: NodeID?
+    package var name: String
+    package var linkAddress: String
+    package var apiAddress: String?
+    package var reachability: Reachability
+    package var threadCount: Int?
+    package var memoryTotal: ByteCount?
+    package var memoryAvailable: ByteCount?
+    package var shoalVersion: String?
+    package var engineBuild: String?
+    /// Why it cannot be reached, in one sentence.
+    package var problem: String?
+
+    package init(name: String, linkAddress: String, reachability: Reachability) {
+        self.name = name
+        self.linkAddress = linkAddress
+        self.reachability = reachability
+    }
+}
+
+/// The way of an instance from a plan to answers. Later issues add phases; raw values are part of the API.
+package enum InstancePhase: String, Sendable, Codable, CaseIterable {
+    case placing, starting, loading, warming, ready, recovering, draining, failed, stopped
+
+    /// Whether requests are admitted.
+    package var isServing: Bool { self == .ready }
+}
+
+/// One stage of an instance.
+package struct StageReport: Hashable, Sendable, Codable {
+    package var node: NodeID
+    package var nodeName: String
+    package var layers: LayerRange
+    package var phase: InstancePhase
+    /// 0 to 1 while loading.
+    package var loadProgress: Double
+    package var weightBytes: ByteCount
+    package var loadSeconds: Double?
+    package var bytesReadFromDisk: ByteCount?
+    package var residentBytes: ByteCount?
+    /// Weights that came over the network: zero in the stages engine, counted all the same.
+    package var weightBytesReceived: ByteCount
+    /// Activation bytes that this stage handed to the next one, frame headers included.
+    package var boundaryBytesSent: ByteCount
+    package var boundaryTokenCount: Int
+    package var engineProcessID: Int32?
+    package var restartCount: Int
+    /// Sequences that hold KV cells in this stage.
+    package var sequencesInUse: [SequenceID]
+    package var problem: String?
+
+    package init(node: NodeID, nodeName: String, layers: LayerRange, phase: InstancePhase, weightBytes: ByteCount) {
+        self.node = node
+        self.nodeName = nodeName
+        self.layers = layers
+        self.phase = phase
+        self.weightBytes = weightBytes
+        loadProgress = 0
+        weightBytesReceived = .zero
+        boundaryBytesSent = .zero
+        boundaryTokenCount = 0
+        restartCount = 0
+        sequencesInUse = []
+    }
+}
+
+/// One instance. What `shoal ps` lists.
+package struct InstanceReport: Hashable, Sendable, Codable {
+    package var id: InstanceID
+    /// The name clients ask for.
+    package var model: String
+    package var family: String
+    package var head: NodeID
+    package var headName: String
+    package var phase: InstancePhase
+    /// Why it failed or recovers; nil otherwise.
+    package var problem: String?
+    package var stages: [StageReport]
+    package var contextTokenCount: Int
+    package var sequenceCountMax: Int
+    package var runningRequestCount: Int
+    package var queuedRequestCount: Int
+    package var createdUnixSeconds: Int
+
+    package init(
+        id: InstanceID, model: String, family: String, head: NodeID, headName: String, phase: InstancePhase,
+        stages: [StageReport], contextTokenCount: Int, sequenceCountMax: Int, createdUnixSeconds: Int
+    ) {
+        self.id = id
+        self.model = model
+        self.family = family
+        self.head = head
+        self.headName = headName
+        self.phase = phase
+        self.stages = stages
+        self.contextTokenCount = contextTokenCount
+        self.sequenceCountMax = sequenceCountMax
+        self.createdUnixSeconds = createdUnixSeconds
+        runningRequestCount = 0
+        queuedRequestCount = 0
+    }
+}
+
+/// A placement and its reasons. What `shoal plan` prints.
+package struct PlanReport: Hashable, Sendable, Codable {
+    package struct Stage: Hashable, Sendable, Codable {
+        package var node: NodeID
+        package var nodeName: String
+        package var layers: LayerRange
+        package var weightBytes: ByteCount
+        /// Weights, KV cache, compute buffers and head-room together.
+        package var neededBytes: ByteCount
+        package var availableBytes: ByteCount
+
+        package init(
+            node: NodeID, nodeName: String, layers: LayerRange, weightBytes: ByteCount, neededBytes: ByteCount,
+            availableBytes: ByteCount
+        ) {
+            self.node = node
+            self.nodeName = nodeName
+            self.layers = layers
+            self.weightBytes = weightBytes
+            self.neededBytes = neededBytes
+            self.availableBytes = availableBytes
+        }
+    }
+
+    package var model: String
+    package var family: String
+    package var layerCount: Int
+    package var stages: [Stage]
+    /// Bytes that one token sends over each boundary, frame headers not included.
+    package var boundaryBytesPerToken: ByteCount
+    /// Why this placement, and why not others: sentences.
+    package var reasons: [String]
+
+    package init(
+        model: String, family: String, layerCount: Int, stages: [Stage], boundaryBytesPerToken: ByteCount,
+        reasons: [String]
+    ) {
+        self.model = model
+        self.family = family
+        self.layerCount = layerCount
+        self.stages = stages
+        self.boundaryBytesPerToken = boundaryBytesPerToken
+        self.reasons = reasons
+    }
+}
+
+/// A model that answers requests now. What `/v1/models` lists.
+package struct ServedModel: Hashable, Sendable, Codable {
+    package var name: String
+    package var instance: InstanceID
+    package var createdUnixSeconds: Int
+    package var contextTokenCount: Int
+
+    package init(name: String, instance: InstanceID, createdUnixSeconds: Int, contextTokenCount: Int) {
+        self.name = name
+        self.instance = instance
+        self.createdUnixSeconds = createdUnixSeconds
+        self.contextTokenCount = contextTokenCount
+    }
+}
+
+/// What `shoal load` and `shoal plan` ask for.
+package struct LoadRequest: Sendable, Codable {
+    /// One `NAME=FIRST-LAST` of `--layers`.
+    package struct Assignment: Hashable, Sendable, Codable {
+        package var nodeName: String
+        package var layers: LayerRange
+
+        package init(nodeName: String, layers: LayerRange) {
+            self.nodeName = nodeName
+            self.layers = layers
+        }
+    }
+
+    /// A path, or the name of a file in a node's model folder.
+    package var model: String
+    /// Empty: the planner decides.
+    package var layers: [Assignment]
+    /// Per request, not shared between requests. Nil: the model's own, at most 4096.
+    package var contextTokenCount: Int?
+    package var sequenceCountMax: Int?
+
+    package init(model: String, layers: [Assignment] = [], contextTokenCount: Int? = nil, sequenceCountMax: Int? = nil) {
+        self.model = model
+        self.layers = layers
+        self.contextTokenCount = contextTokenCount
+        self.sequenceCountMax = sequenceCountMax
+    }
+
+    /// Reads "a=0-14,b=15-29". Throws `.invalidPlacement` naming the part that cannot be read.
+    package static func assignments(parsing text: String) throws(ShoalError) -> [Assignment] {
+        var result: [Assignment] = []
+        for part in text.split(separator: ",", omittingEmptySubsequences: false) {
+            let sides = part.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+            guard sides.count == 2, !sides[0].isEmpty, let layers = LayerRange(parsing: sides[1]) else {
+                throw ShoalError(.invalidPlacement, "\"\(part)\" is not NODE=FIRST-LAST; write for example a=0-14,b=15-29")
+            }
+            result.append(Assignment(nodeName: String(sides[0]), layers: layers))
+        }
+        return result
+    }
+}

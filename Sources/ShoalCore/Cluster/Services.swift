@@ -1,0 +1,58 @@
+/// What the gateway needs to answer inference requests; the node implements it, whichever node holds the head.
+package protocol InferenceService: Sendable {
+    /// The models that answer now, on any node, sorted by name.
+    func servedModels() async -> [ServedModel]
+
+    /// Starts an answer. The stream begins with `started` and ends with a terminal event; it never throws afterwards.
+    /// Throws `modelNotFound`, `unavailable`, `invalidRequest`, `contextOverflow`, `overloaded` before the first event.
+    /// Dropping the stream, or cancelling the task that iterates it, cancels the request in every stage.
+    func generate(_ request: GenerationRequest) async throws(ShoalError) -> GenerationStream
+}
+
+/// What the gateway and the command line need to run the cluster.
+package protocol ClusterService: Sendable {
+    func nodes() async -> [NodeReport]
+    func instances() async -> [InstanceReport]
+    func plan(_ request: LoadRequest) async throws(ShoalError) -> PlanReport
+    /// Starts an instance and returns at once; its report shows the progress.
+    func load(_ request: LoadRequest) async throws(ShoalError) -> InstanceReport
+    /// Stops an instance and frees it on every node. Throws `notFound`.
+    func stop(_ instance: InstanceID) async throws(ShoalError)
+}
+
+/// The events of one answer, for one reader.
+///
+/// The reader tells how far it is by asking for the next event; `onConsumed` carries that to the head, which pauses the
+/// sequence of a reader that falls behind by more than `Limits.unacknowledgedTokenCountMax` tokens.
+package struct GenerationStream: AsyncSequence, Sendable {
+    package typealias Element = GenerationEvent
+
+    private let events: AsyncStream<GenerationEvent>
+    private let onConsumed: @Sendable (_ tokenCount: Int) -> Void
+
+    /// `events` must end with a terminal event; its `onTermination` cancels the request.
+    package init(events: AsyncStream<GenerationEvent>, onConsumed: @escaping @Sendable (_ tokenCount: Int) -> Void) {
+        self.events = events
+        self.onConsumed = onConsumed
+    }
+
+    package struct Iterator: AsyncIteratorProtocol {
+        var base: AsyncStream<GenerationEvent>.Iterator
+        let onConsumed: @Sendable (_ tokenCount: Int) -> Void
+        var deliveredTokenCount = 0
+
+        package mutating func next(isolation actor: isolated (any Actor)?) async -> GenerationEvent? {
+            if deliveredTokenCount > 0 {
+                onConsumed(deliveredTokenCount)
+                deliveredTokenCount = 0
+            }
+            let event = await base.next(isolation: actor)
+            if case .text(_, let tokenCount) = event { deliveredTokenCount = tokenCount }
+            return event
+        }
+    }
+
+    package func makeAsyncIterator() -> Iterator {
+        Iterator(base: events.makeAsyncIterator(), onConsumed: onConsumed)
+    }
+}

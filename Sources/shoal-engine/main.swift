@@ -1,0 +1,3 @@
+import CShoalEngine
+import CLlama
+let x = llama_max_devices()
