@@ -62,7 +62,7 @@ let effectfulTargets: [Target] = [
         "ShoalNode",
         [
             "ShoalCore", "ShoalModel", "ShoalStore", "ShoalPlanning", "ShoalScheduling", "ShoalWire", "ShoalLinks",
-            "ShoalEngine", "CShoalSystem", nioCore, nioPosix, logging, product("ServiceLifecycle", "swift-service-lifecycle"),
+            "ShoalEngine", "CShoalSystem", nioCore, nioPosix, logging, product("SystemPackage", "swift-system"),
         ]),
     library(
         "ShoalGateway",

@@ -1,0 +1,48 @@
+# Two commands matter to a newcomer: `make demo` and `make test`. Everything they need is installed, built and cached.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+ENGINE_PREFIX = $(shell engine/build.sh --print-prefix)
+SWIFT_ENV = PKG_CONFIG_PATH="$(ENGINE_PREFIX)/lib/pkgconfig:$$PKG_CONFIG_PATH"
+
+.PHONY: help dependencies engine model setup build release demo test format lint env clean
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+dependencies:
+	@scripts/install-dependencies.sh
+
+engine: dependencies ## build the pinned llama.cpp (cached per user; LLAMA_CPP_SOURCE=PATH builds another checkout)
+	@engine/build.sh >/dev/null
+
+model: dependencies ## fetch the reference model
+	@scripts/fetch-reference-model.sh >/dev/null
+
+setup: engine model ## engine, reference model, test models and test clients
+	@scripts/prepare-test-models.sh
+
+build: engine ## build Shoal, debug
+	@$(SWIFT_ENV) swift build
+
+release: engine ## build Shoal, release
+	@$(SWIFT_ENV) swift build -c release --product shoal
+	@$(SWIFT_ENV) swift build -c release --product shoal-engine
+
+demo: release model ## two nodes on this machine answer as one model (MODEL=PATH for another GGUF)
+	@scripts/demo.sh
+
+test: setup ## everything that must hold, fast checks first
+	@scripts/test.sh
+
+format: ## rewrite the sources in the house format
+	@swift format --in-place --recursive --parallel Sources Tests Package.swift
+
+lint: ## check the format
+	@swift format lint --strict --recursive --parallel Sources Tests Package.swift
+
+env: ## print what a shell needs to call swift directly: eval "$(make -s env)"
+	@echo "export $(SWIFT_ENV)"
+
+clean: ## remove build products; the engine prefix and models in the user cache stay
+	@rm -rf .build .build-pure

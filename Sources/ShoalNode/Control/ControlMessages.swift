@@ -1,0 +1,142 @@
+package import ShoalCore
+package import ShoalEngine
+
+/// Which file a model is, for nodes that each have their own copy.
+package struct ModelReference: Sendable, Codable, Hashable {
+    /// The name clients ask for.
+    package var name: String
+    /// Where the planning node found it; other nodes try the same path first.
+    package var path: String
+    /// Equal for equal copies, see `ModelFingerprint`.
+    package var fingerprint: String
+
+    package init(name: String, path: String, fingerprint: String) {
+        self.name = name
+        self.path = path
+        self.fingerprint = fingerprint
+    }
+}
+
+/// One stage of an instance order.
+package struct StageOrder: Sendable, Codable, Hashable {
+    package var node: NodeID
+    package var nodeName: String
+    package var layers: LayerRange
+    package var weightBytes: ByteCount
+
+    package init(node: NodeID, nodeName: String, layers: LayerRange, weightBytes: ByteCount) {
+        self.node = node
+        self.nodeName = nodeName
+        self.layers = layers
+        self.weightBytes = weightBytes
+    }
+}
+
+/// A plan, addressed to the node that will be its head.
+package struct InstanceOrder: Sendable, Codable, Hashable {
+    package var id: InstanceID
+    package var model: ModelReference
+    package var family: String
+    /// In pipeline order; the last one's node is the head.
+    package var stages: [StageOrder]
+    /// Per sequence.
+    package var contextTokenCount: Int
+    package var sequenceCountMax: Int
+    package var createdUnixSeconds: Int
+
+    package init(
+        id: InstanceID, model: ModelReference, family: String, stages: [StageOrder], contextTokenCount: Int,
+        sequenceCountMax: Int, createdUnixSeconds: Int
+    ) {
+        self.id = id
+        self.model = model
+        self.family = family
+        self.stages = stages
+        self.contextTokenCount = contextTokenCount
+        self.sequenceCountMax = sequenceCountMax
+        self.createdUnixSeconds = createdUnixSeconds
+    }
+}
+
+/// What a head asks of a node that holds one of its stages. Asking again with a higher generation makes the stage ready
+/// for it: a living engine forgets its sequences, a dead one is started and loaded again.
+package struct StageAssignment: Sendable, Codable, Hashable {
+    package var instance: InstanceID
+    package var generation: UInt32
+    package var stageIndex: Int
+    package var stageCount: Int
+    package var model: ModelReference
+    /// `path` and `threadCount` are the receiving node's to fill.
+    package var load: StageLoadRequest
+    package var head: NodeID
+    /// The next stage's node and where to reach it; nil in the last stage.
+    package var downstream: NodeID?
+
+    package var isLast: Bool { stageIndex == stageCount - 1 }
+}
+
+/// A stage that is ready for its generation.
+package struct StagePrepared: Sendable, Codable, Hashable {
+    package var loaded: StageLoaded
+    package var build: EngineBuild
+}
+
+/// What a stage looks like now, as its node sees it.
+package struct StageSnapshot: Sendable, Codable, Hashable {
+    package var engineProcessID: Int32?
+    package var restartCount: Int
+    package var status: StageStatus?
+    package var boundaryBytesSent: ByteCount
+    package var boundaryTokenCount: Int
+    /// Bulk bytes that are not activations, received over this node's links for this instance.
+    package var weightBytesReceived: ByteCount
+}
+
+/// Control requests between nodes; JSON in `controlRequest` frames.
+package enum ControlRequest: Sendable, Codable {
+    case prepareStage(StageAssignment)
+    /// Dial the next stage; every stage is prepared for this generation.
+    case connectStage(InstanceID, generation: UInt32)
+    case inspectStage(InstanceID)
+    case unloadStage(InstanceID)
+    case startInstance(InstanceOrder)
+    case stopInstance(InstanceID)
+    case generate(GenerationRequest, InstanceID)
+}
+
+/// Answers to `ControlRequest`.
+package enum ControlReply: Sendable, Codable {
+    case done
+    case stagePrepared(StagePrepared)
+    case stage(StageSnapshot)
+    case instance(InstanceReport)
+    case failed(ShoalError)
+}
+
+/// One-way messages between nodes; JSON in `controlEvent` frames.
+package enum ControlEvent: Sendable, Codable {
+    /// The sender's own state, every second and when it changes.
+    case node(NodeAnnouncement)
+    /// The instances whose head is the sender; the receiver forgets others of that head.
+    case instances([InstanceReport])
+    /// Links that the sender knows, so that nodes with a common peer find each other.
+    case linkAddresses([String])
+    case stageProgress(InstanceID, generation: UInt32, stageIndex: Int, fraction: Double)
+    case stageLost(InstanceID, generation: UInt32, stageIndex: Int, ShoalError)
+    case generation(RequestID, GenerationEvent)
+    case consumed(RequestID, InstanceID, tokenCount: Int)
+    case cancel(RequestID, InstanceID)
+}
+
+/// What a node says of itself.
+package struct NodeAnnouncement: Sendable, Codable, Hashable {
+    package var id: NodeID
+    package var name: String
+    package var linkAddress: String
+    package var apiAddress: String?
+    package var threadCount: Int
+    package var memoryTotal: ByteCount
+    /// What a new stage could take: the machine's available memory, or what is left of `--memory`.
+    package var memoryAvailable: ByteCount
+    package var shoalVersion: String
+}

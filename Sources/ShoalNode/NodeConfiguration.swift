@@ -1,0 +1,62 @@
+package import ShoalCore
+
+/// Everything a node is told at start. Defaults are those of `shoal serve`.
+package struct NodeConfiguration: Sendable {
+    /// How people call the node; unique by convention, not enforced.
+    package var name: String
+    /// Folder for the node's identity, logs and state; created with mode 0700 if missing.
+    package var dataDirectory: String
+    /// HOST:PORT where other nodes reach this one. Loopback only until links are encrypted.
+    package var linkAddress: String
+    /// HOST:PORT of the HTTP API, told to other nodes for their listings; nil when there is none.
+    package var apiAddress: String?
+    /// HOST:PORT of nodes to connect to.
+    package var peerAddresses: [String]
+    /// Threads of each engine.
+    package var threadCount: Int
+    /// The most memory that stages on this node may take together; nil means what the machine has available.
+    package var memoryLimit: ByteCount?
+    /// Folders searched for models, besides the paths that requests name.
+    package var modelFolders: [String]
+    package var limits: NodeLimits
+
+    package init(name: String, dataDirectory: String, linkAddress: String) {
+        self.name = name
+        self.dataDirectory = dataDirectory
+        self.linkAddress = linkAddress
+        apiAddress = nil
+        peerAddresses = []
+        threadCount = 1
+        memoryLimit = nil
+        modelFolders = []
+        limits = NodeLimits()
+    }
+}
+
+/// Bounds of a node's waits and queues.
+package struct NodeLimits: Sendable {
+    /// From dialling to the other side's hello.
+    package var dialDeadline: Duration = .seconds(3)
+    /// First wait before a peer is dialled again; doubles up to `redialDelayMax`.
+    package var redialDelay: Duration = .milliseconds(200)
+    package var redialDelayMax: Duration = .seconds(5)
+    /// For control requests that only look something up or start something.
+    package var requestDeadline: Duration = .seconds(10)
+    /// The longest load; the lifecycle's own deadline on lack of progress comes much earlier.
+    package var loadDeadline: Duration = .seconds(3600)
+    /// For an engine's answer to a text request.
+    package var textDeadline: Duration = .seconds(30)
+    /// How often a node tells its peers about itself and its instances, and a head asks its stages for their state.
+    package var announcementInterval: Duration = .seconds(1)
+    /// How long a stage outlives the link to its head.
+    package var orphanedStageGrace: Duration = .seconds(5)
+    /// Micro-batches on their way through the pipeline.
+    package var microBatchesInFlightMax = 8
+    package var microBatchTokenCountMax = 512
+    package var promptChunkTokenCountMax = 128
+    /// Context of a request when neither the user nor the model asks for less.
+    package var contextTokenCountDefault = 4096
+    package var sequenceCountDefault = 4
+
+    package init() {}
+}

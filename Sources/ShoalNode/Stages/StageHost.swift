@@ -1,0 +1,257 @@
+import Logging
+package import NIOCore
+package import ShoalCore
+package import ShoalEngine
+package import ShoalLinks
+package import ShoalWire
+
+/// What a stage tells its node unasked. Called on the data loop.
+package enum StageNotice: Sendable {
+    case progress(generation: UInt32, fraction: Double)
+    /// The stage cannot compute any more: its engine ended, or the link to the next stage broke.
+    case lost(generation: UInt32, ShoalError)
+}
+
+/// One stage of one instance on this node: its engine, and the frames that pass through.
+///
+/// Frames flow upstream link -> engine -> downstream link (or the head, in the last stage), all on one event loop, so that
+/// a token costs no hop between threads. The pipeline's generation decides what is current; frames of another one are
+/// dropped. Everything here happens on `eventLoop`, which is also this actor's executor.
+package actor StageHost {
+    /// Opens the data connection to the next stage.
+    package typealias Dial = @Sendable (StageAssignment) async throws(ShoalError) -> FrameConnection
+
+    nonisolated package let eventLoop: any EventLoop
+    nonisolated package var unownedExecutor: UnownedSerialExecutor { eventLoop.executor.asUnownedSerialExecutor() }
+
+    package nonisolated let instance: InstanceID
+    private let launcher: any EngineLauncher
+    private let dial: Dial
+    private let notify: @Sendable (StageNotice) -> Void
+    private let logger: Logger
+
+    private var assignment: StageAssignment?
+    private var engine: (any EngineHandle)?
+    private var loaded: StageLoaded?
+    private var upstream: FrameConnection?
+    private var downstream: FrameConnection?
+    private var outputsReceiver: (@Sendable (Frame) -> Void)?
+    private var isUnloaded = false
+    private var launchCount = 0
+    private var boundaryByteCount = 0
+    private var boundaryTokenCount = 0
+    private var bulkByteCount = 0
+
+    package init(
+        instance: InstanceID, eventLoop: any EventLoop, launcher: any EngineLauncher, logger: Logger,
+        dial: @escaping Dial, notify: @escaping @Sendable (StageNotice) -> Void
+    ) {
+        self.instance = instance
+        self.eventLoop = eventLoop
+        self.launcher = launcher
+        self.logger = logger
+        self.dial = dial
+        self.notify = notify
+    }
+
+    /// Makes the stage ready for `order.generation`: resets a living engine that holds the right layers, else starts one.
+    /// Throws what the engine says, or `cancelled` when a newer generation came meanwhile.
+    package func prepare(_ order: StageAssignment) async throws(ShoalError) -> StagePrepared {
+        guard !isUnloaded, order.generation > assignment?.generation ?? 0 else {
+            throw ShoalError(.cancelled, "generation \(order.generation) of instance \(order.instance) is not current")
+        }
+        let reusable = assignment?.load == order.load ? engine : nil
+        assignment = order
+        closeLinks()
+        if let reusable, let loaded {
+            try await expectDone(reusable.request(.reset, deadline: .seconds(30)))
+            try requireCurrent(order)
+            return StagePrepared(loaded: loaded, build: reusable.build)
+        }
+        return try await start(order)
+    }
+
+    /// Opens the way to the next stage. The last stage has none.
+    package func connect(generation: UInt32) async throws(ShoalError) {
+        guard let order = assignment, order.generation == generation else {
+            throw ShoalError(.cancelled, "generation \(generation) of instance \(instance) is not current")
+        }
+        guard order.downstream != nil else { return }
+        let connection = try await dial(order)
+        guard assignment?.generation == generation, !isUnloaded else {
+            connection.close(because: nil)
+            throw ShoalError(.cancelled, "generation \(generation) of instance \(instance) is not current")
+        }
+        downstream = connection
+        connection.start(self)
+    }
+
+    /// Takes the data connection of the stage before this one.
+    package func accept(_ connection: FrameConnection, generation: UInt32) {
+        guard assignment?.generation == generation, !isUnloaded else {
+            connection.close(because: ShoalError(.cancelled, "generation \(generation) is not current"))
+            return
+        }
+        upstream?.close(because: nil)
+        upstream = connection
+        connection.start(self)
+    }
+
+    /// Where the last stage's frames go: the head, on the same loop.
+    package func deliverOutputs(to receiver: @escaping @Sendable (Frame) -> Void) { outputsReceiver = receiver }
+
+    /// Text requests and samplers: the head's own business with its engine.
+    package func request(_ request: EngineRequest, deadline: Duration) async throws(ShoalError) -> EngineReply {
+        guard let engine else { throw ShoalError(.unavailable, "the engine of instance \(instance) is not running") }
+        let reply = try await engine.request(request, deadline: deadline)
+        if case .failed(let error) = reply { throw error }
+        return reply
+    }
+
+    /// Sends an engine request whose reply nobody needs, in order with the micro-batches.
+    package func post(_ request: EngineRequest) {
+        engine?.post(request)
+    }
+
+    /// A frame from the stage before, or from the head in the first stage. Call on `eventLoop`.
+    package func receiveFromUpstream(_ frame: Frame) {
+        guard let order = assignment, frame.generation == order.generation else { return }
+        switch frame.kind {
+        case .microBatch: engine?.connection.send(frame)
+        case .microBatchFailed: passOn(frame)
+        default: bulkByteCount += frame.payload.readableBytes
+        }
+    }
+
+    package func snapshot() async -> StageSnapshot {
+        let status: StageStatus?
+        if let engine, loaded != nil, case .status(let found)? = try? await engine.request(.status, deadline: .seconds(5)) {
+            status = found
+        } else {
+            // An engine that is loading, dying or gone has no status; its phase says so.
+            status = nil
+        }
+        return StageSnapshot(
+            engineProcessID: engine?.processID, restartCount: max(0, launchCount - 1), status: status,
+            boundaryBytesSent: ByteCount(boundaryByteCount), boundaryTokenCount: boundaryTokenCount,
+            weightBytesReceived: ByteCount(bulkByteCount))
+    }
+
+    /// Ends the engine and the links. Safe to call twice.
+    package func unload() async {
+        isUnloaded = true
+        closeLinks()
+        let ending = engine
+        engine = nil
+        loaded = nil
+        await ending?.stop()
+    }
+
+    private func start(_ order: StageAssignment) async throws(ShoalError) -> StagePrepared {
+        let old = engine
+        engine = nil
+        loaded = nil
+        await old?.stop()
+        try requireCurrent(order)
+        launchCount += 1
+        let fresh = try await launcher.launch(
+            label: "\(order.model.name)-\(order.instance)-stage\(order.stageIndex)", eventLoop: eventLoop, receiver: self,
+            onLoadProgress: { [notify] fraction in
+                notify(.progress(generation: order.generation, fraction: fraction))
+            })
+        guard assignment == order, !isUnloaded else {
+            await fresh.stop()
+            throw ShoalError(.cancelled, "generation \(order.generation) of instance \(instance) is not current")
+        }
+        engine = fresh
+        return try await load(order, into: fresh)
+    }
+
+    private func load(_ order: StageAssignment, into fresh: any EngineHandle) async throws(ShoalError) -> StagePrepared {
+        let reply = try await fresh.request(.load(order.load), deadline: NodeLimits().loadDeadline)
+        try requireCurrent(order)
+        switch reply {
+        case .loaded(let stage):
+            loaded = stage
+            return StagePrepared(loaded: stage, build: fresh.build)
+        case .failed(let error): throw error
+        default: throw ShoalError(.protocolViolation, "the engine answered a load request with something else")
+        }
+    }
+
+    private func requireCurrent(_ order: StageAssignment) throws(ShoalError) {
+        guard assignment == order, !isUnloaded else {
+            throw ShoalError(.cancelled, "generation \(order.generation) of instance \(instance) is not current")
+        }
+    }
+
+    private func expectDone(_ reply: EngineReply) throws(ShoalError) {
+        if case .failed(let error) = reply { throw error }
+    }
+
+    private func closeLinks() {
+        let links = [upstream, downstream]
+        upstream = nil
+        downstream = nil
+        for link in links { link?.close(because: nil) }
+    }
+}
+
+extension StageHost: FrameReceiver {
+    nonisolated package func received(_ frame: Frame, on connection: FrameConnection) {
+        assumeIsolated { host in
+            if connection === host.engine?.connection {
+                host.receiveFromEngine(frame)
+            } else if connection === host.upstream {
+                host.receiveFromUpstream(frame)
+            }
+        }
+    }
+
+    nonisolated package func writabilityChanged(_ isWritable: Bool, on connection: FrameConnection) {}
+
+    nonisolated package func closed(_ connection: FrameConnection, because error: ShoalError?) {
+        assumeIsolated { $0.connectionClosed(connection, because: error) }
+    }
+
+    private func receiveFromEngine(_ frame: Frame) {
+        guard let order = assignment, frame.generation == order.generation else { return }
+        passOn(frame)
+    }
+
+    /// To the next stage, or to the head.
+    private func passOn(_ frame: Frame) {
+        if let downstream {
+            boundaryByteCount += frame.byteCount
+            if let width = loaded?.embeddingWidth, width > 0, frame.kind == .microBatch {
+                boundaryTokenCount += frame.payload.readableBytes / (width * boundaryElementByteCount)
+            }
+            downstream.send(frame)
+        } else {
+            outputsReceiver?(frame)
+        }
+    }
+
+    private var boundaryElementByteCount: Int { assignment?.load.boundaryElementType == .float16 ? 2 : 4 }
+
+    private func connectionClosed(_ connection: FrameConnection, because error: ShoalError?) {
+        if connection === upstream {
+            // The stage before, or the head, notices by itself and says so.
+            upstream = nil
+        } else if connection === downstream {
+            downstream = nil
+            reportLoss(error ?? ShoalError(.linkLost, "the link to the next stage was closed"))
+        } else if let engine, connection === engine.connection {
+            self.engine = nil
+            loaded = nil
+            // Ends when the engine is reaped, which its handle guarantees; nobody needs to cancel it.
+            Task { self.reportLoss(await engine.waitForExit().asError) }
+        }
+    }
+
+    private func reportLoss(_ error: ShoalError) {
+        guard !isUnloaded, let generation = assignment?.generation else { return }
+        logger.warning("stage lost", metadata: ["instance.id": "\(instance)", "error": "\(error)"])
+        notify(.lost(generation: generation, error))
+    }
+}
