@@ -1,0 +1,86 @@
+import ShoalCore
+import ShoalLinks
+
+/// The nodes that this one has or wants links to, as a value. Several links to one peer are normal (both sides dialled);
+/// the oldest living one is used.
+struct PeerTable {
+    /// A connected node.
+    struct Peer {
+        var hello: LinkHello
+        var announcement: NodeAnnouncement?
+        var links: [ControlLink]
+    }
+
+    /// An address that is dialled again and again.
+    struct Target {
+        var connectedTo: NodeID?
+        var problem: String?
+    }
+
+    private(set) var connected: [NodeID: Peer] = [:]
+    private(set) var targets: [String: Target] = [:]
+
+    /// False when the address is known already or the table is full.
+    mutating func addTarget(_ address: String) -> Bool {
+        guard targets[address] == nil, targets.count < Limits.peerCountMax else { return false }
+        targets[address] = Target()
+        return true
+    }
+
+    mutating func targetFailed(_ address: String, problem: String) {
+        targets[address] = Target(connectedTo: nil, problem: problem)
+    }
+
+    mutating func targetConnected(_ address: String, to node: NodeID) {
+        targets[address] = Target(connectedTo: node, problem: nil)
+    }
+
+    /// An address that turned out to be this node's own.
+    mutating func removeTarget(_ address: String) { targets[address] = nil }
+
+    /// True if the node had no link before.
+    mutating func add(_ link: ControlLink, hello: LinkHello) -> Bool {
+        var peer = connected[hello.nodeID] ?? Peer(hello: hello, announcement: nil, links: [])
+        peer.hello = hello
+        peer.links.append(link)
+        defer { connected[hello.nodeID] = peer }
+        return peer.links.count == 1
+    }
+
+    /// True if that was the last link to the node.
+    mutating func remove(_ link: ControlLink, of node: NodeID) -> Bool {
+        guard var peer = connected[node] else { return false }
+        peer.links.removeAll { $0 === link }
+        connected[node] = peer.links.isEmpty ? nil : peer
+        return peer.links.isEmpty
+    }
+
+    mutating func announce(_ announcement: NodeAnnouncement) {
+        connected[announcement.id]?.announcement = announcement
+    }
+
+    func link(to node: NodeID) -> ControlLink? { connected[node]?.links.first }
+
+    /// Connected nodes and addresses that cannot be reached, sorted by name.
+    func reports() -> [NodeReport] {
+        let reachable = connected.map { id, peer in
+            var report = NodeReport(name: peer.hello.nodeName, linkAddress: peer.hello.linkAddress, reachability: .connected)
+            report.id = id
+            report.apiAddress = peer.hello.apiAddress
+            report.shoalVersion = peer.hello.shoalVersion
+            report.engineBuild = peer.hello.llamaBuild
+            report.threadCount = peer.announcement?.threadCount
+            report.memoryTotal = peer.announcement?.memoryTotal
+            report.memoryAvailable = peer.announcement?.memoryAvailable
+            return report
+        }
+        let addresses = Set(connected.values.map(\.hello.linkAddress))
+        let unreachable = targets.filter { $0.value.connectedTo == nil && !addresses.contains($0.key) }
+            .map { address, target in
+                var report = NodeReport(name: "?", linkAddress: address, reachability: .unreachable)
+                report.problem = target.problem ?? "not dialled yet"
+                return report
+            }
+        return (reachable + unreachable).sorted { ($0.name, $0.linkAddress) < ($1.name, $1.linkAddress) }
+    }
+}

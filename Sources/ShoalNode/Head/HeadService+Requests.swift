@@ -1,0 +1,112 @@
+import ShoalCore
+import ShoalEngine
+import ShoalScheduling
+
+/// Requests: from text to tokens, into the scheduler, and its actions.
+extension HeadService {
+    /// Takes a request. Returns once it is queued or running; its events, from `started` on, go to `sink`.
+    /// Throws `unavailable`, `invalidRequest`, `contextOverflow`, `overloaded`.
+    func submit(_ request: GenerationRequest, sink: @escaping Sink) async throws(ShoalError) {
+        try requireServing()
+        let prompt = try await tokens(of: request.input)
+        var sampling = request.sampling
+        if let grammar = try await grammar(for: request.responseFormat) { sampling.grammar = grammar }
+        try requireServing()
+        guard sinks[request.id] == nil else { throw ShoalError(.invalidRequest, "request \(request.id) runs already") }
+        let tokenized = TokenizedRequest(
+            id: request.id, promptTokens: prompt, sampling: sampling, stopSequences: request.stopSequences,
+            outputTokenCountMax: request.outputTokenCountMax)
+        guard let actions = try scheduler?.submit(tokenized, now: now) else {
+            throw ShoalError(.unavailable, "the instance is not ready")
+        }
+        sinks[request.id] = sink
+        perform(actions)
+    }
+
+    /// The reader left.
+    func cancel(_ id: RequestID) {
+        sinks[id] = nil
+        perform(scheduler?.cancel(id, now: now) ?? [])
+    }
+
+    func consumed(_ id: RequestID, tokenCount: Int) {
+        perform(scheduler?.consumed(id, tokenCount: tokenCount, now: now) ?? [])
+    }
+
+    private func requireServing() throws(ShoalError) {
+        guard lifecycle.phase.isServing else {
+            let why = lifecycle.problem.map { ": \($0.message)" } ?? ""
+            throw ShoalError(
+                .unavailable, "the model \(order.model.name) is \(lifecycle.phase.rawValue), not ready\(why); try again soon")
+        }
+    }
+
+    private func tokens(of input: GenerationRequest.Input) async throws(ShoalError) -> [TokenID] {
+        switch input {
+        case .tokens(let tokens): return try checked(tokens)
+        case .text(let text): return try await tokenize(text)
+        case .chat(let messages):
+            guard case .text(let text) = try await ask(.renderChat(messages)) else { throw Self.unexpectedReply }
+            return try await tokenize(text)
+        }
+    }
+
+    private func checked(_ tokens: [TokenID]) throws(ShoalError) -> [TokenID] {
+        let count = stageLoads.last??.vocabularyTokenCount ?? 0
+        if let bad = tokens.first(where: { !(0..<count).contains(Int($0.rawValue)) }) {
+            throw ShoalError(.invalidRequest, "token \(bad) is not in the vocabulary of \(count) tokens")
+        }
+        return tokens
+    }
+
+    private func tokenize(_ text: String) async throws(ShoalError) -> [TokenID] {
+        let reply = try await ask(.tokenize(text: text, addSpecial: true, parseSpecial: true))
+        guard case .tokens(let tokens) = reply else { throw Self.unexpectedReply }
+        return tokens
+    }
+
+    private func grammar(for format: GenerationRequest.ResponseFormat) async throws(ShoalError) -> String? {
+        let schema: String
+        switch format {
+        case .text: return nil
+        case .jsonObject: schema = #"{"type":"object"}"#
+        case .jsonSchema(let text): schema = text
+        }
+        guard case .text(let grammar) = try await ask(.grammar(jsonSchema: schema)) else { throw Self.unexpectedReply }
+        return grammar
+    }
+
+    private func ask(_ request: EngineRequest) async throws(ShoalError) -> EngineReply {
+        guard let lastStage else { throw ShoalError(.unavailable, "the instance is not ready") }
+        return try await lastStage.request(request, deadline: node.configuration.limits.textDeadline)
+    }
+
+    private static let unexpectedReply = ShoalError(.protocolViolation, "the engine answered something else than was asked")
+
+    // MARK: Scheduler actions
+
+    func perform(_ actions: [HeadSchedulerAction]) {
+        for action in actions { perform(action) }
+    }
+
+    private func perform(_ action: HeadSchedulerAction) {
+        switch action {
+        case .send(let batch):
+            do throws(ShoalError) {
+                try send(batch)
+            } catch {
+                perform(lifecycle.pipelineBroken(generation: lifecycle.generation, error: error, now: now))
+            }
+        case .configureSampler(let sequence, let parameters):
+            lastStage?.assumeIsolated { $0.post(.configureSampler(sequence, parameters)) }
+        case .releaseSampler(let sequence):
+            lastStage?.assumeIsolated { $0.post(.releaseSampler(sequence)) }
+        case .emit(let id, let event):
+            let sink = event.isTerminal ? sinks.removeValue(forKey: id) : sinks[id]
+            sink?(event)
+        case .pipelineBroken(let error):
+            perform(lifecycle.pipelineBroken(generation: lifecycle.generation, error: error, now: now))
+        case .drained: break
+        }
+    }
+}

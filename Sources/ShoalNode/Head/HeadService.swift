@@ -1,0 +1,275 @@
+import Logging
+import NIOCore
+package import ShoalCore
+import ShoalEngine
+import ShoalLinks
+import ShoalScheduling
+import ShoalWire
+
+/// The head of one instance: brings its stages up, schedules its requests and turns sampled tokens into text.
+///
+/// Decisions are made by `InstanceLifecycle` and `HeadScheduler`; this actor executes their actions. It lives on the data
+/// loop beside the last stage, so sampled tokens reach the scheduler without a hop.
+package actor HeadService {
+    nonisolated let eventLoop: any EventLoop
+    nonisolated package var unownedExecutor: UnownedSerialExecutor { eventLoop.executor.asUnownedSerialExecutor() }
+
+    nonisolated let order: InstanceOrder
+    let node: Node
+    let logger: Logger
+    private let clock = ContinuousClock()
+    private let startedAt: ContinuousClock.Instant
+
+    var lifecycle: InstanceLifecycle
+    /// Made when the stages are loaded for the first time.
+    var scheduler: HeadScheduler?
+    var sinks: [RequestID: Sink] = [:]
+    var stageLoads: [StageLoaded?]
+    var snapshots: [StageSnapshot?]
+    /// The last stage, on this node.
+    var lastStage: StageHost?
+    /// To stage 0 when it is on another node.
+    var firstStageLink: FrameConnection?
+    /// Work under way, by number; cancelled by `stop`.
+    private var tasks: [Int: Task<Void, Never>] = [:]
+    private var taskCount = 0
+    private var stopWaiters: [CheckedContinuation<Void, Never>] = []
+    private var hasEnded = false
+    private var isRefreshing = false
+
+    /// Takes a request's events, in order, on the data loop. Must not block.
+    package typealias Sink = @Sendable (GenerationEvent) -> Void
+
+    init(order: InstanceOrder, node: Node) {
+        self.order = order
+        self.node = node
+        eventLoop = node.dataLoop
+        var logger = node.logger
+        logger[metadataKey: "instance.id"] = "\(order.id)"
+        self.logger = logger
+        startedAt = clock.now
+        stageLoads = Array(repeating: nil, count: order.stages.count)
+        snapshots = Array(repeating: nil, count: order.stages.count)
+        lifecycle = InstanceLifecycle(
+            stageCount: order.stages.count, configuration: InstanceLifecycleConfiguration(), now: .zero)
+    }
+
+    /// Monotonic, since the head began.
+    var now: Duration { clock.now - startedAt }
+
+    /// Begins to bring the instance up; progress shows in `report`.
+    func start() { perform(lifecycle.start(now: now)) }
+
+    /// Ends all requests with `reason` and unloads every stage; returns when that is done, or at once when it was.
+    func stop(_ reason: ShoalError) async {
+        guard !hasEnded else { return }
+        perform(scheduler?.stop(reason) ?? [])
+        perform(lifecycle.stop(now: now))
+        guard !hasEnded else { return }
+        await withCheckedContinuation { stopWaiters.append($0) }
+    }
+
+    /// Once a second: deadlines on lack of progress, and what the stages look like now.
+    func refresh() async {
+        perform(lifecycle.tick(now: now))
+        guard !isRefreshing, !hasEnded else { return }
+        isRefreshing = true
+        defer { isRefreshing = false }
+        for (index, stage) in order.stages.enumerated() where stageLoads[index] != nil {
+            let reply = try? await node.ask(
+                stage.node, .inspectStage(order.id), deadline: node.configuration.limits.requestDeadline)
+            // A stage that cannot be asked keeps its last snapshot; its loss is noticed elsewhere.
+            if case .stage(let snapshot)? = reply { snapshots[index] = snapshot }
+        }
+        guard !hasEnded else { return }
+        changed()
+    }
+
+    func stageProgressed(_ index: Int, generation: UInt32, fraction: Double) {
+        guard order.stages.indices.contains(index) else { return }
+        lifecycle.stageLoadProgressed(index, generation: generation, fraction: fraction, now: now)
+    }
+
+    func stageLost(_ index: Int, generation: UInt32, error: ShoalError) {
+        guard order.stages.indices.contains(index), generation == lifecycle.generation else { return }
+        let place = "stage \(index) (layers \(order.stages[index].layers)) on node \(order.stages[index].nodeName) was lost"
+        perform(lifecycle.stageLost(index, error: error.during(place), now: now))
+    }
+
+    func nodeLost(_ lost: NodeID, _ error: ShoalError) {
+        for (index, stage) in order.stages.enumerated() where stage.node == lost {
+            perform(lifecycle.stageLost(index, error: error, now: now))
+        }
+    }
+
+    // MARK: Lifecycle
+
+    func perform(_ actions: [InstanceLifecycleAction]) {
+        for action in actions { perform(action) }
+        if !actions.isEmpty { changed() }
+    }
+
+    private func perform(_ action: InstanceLifecycleAction) {
+        switch action {
+        case .loadStage(let index, let generation): prepare(index, generation, isReset: false)
+        case .resetStage(let index, let generation): prepare(index, generation, isReset: true)
+        case .unloadStage(let index): unload(index)
+        case .runWarmUp(let generation): run { await $0.warmUp(generation) }
+        case .scheduleRetry(let delay, let number):
+            eventLoop.scheduleTask(in: TimeAmount(delay)) { [weak self] in
+                self?.assumeIsolated { $0.perform($0.lifecycle.retryTimerFired(number: number, now: $0.now)) }
+            }
+        case .becomeReady(let generation):
+            logger.info("instance ready", metadata: ["generation": "\(generation)"])
+            perform(scheduler?.pipelineReady(generation: generation, now: now) ?? [])
+        case .failRequests(let error):
+            logger.warning("requests failed", metadata: ["error": "\(error)"])
+            closeFirstStageLink()
+            perform(scheduler?.pipelineLost(error) ?? [])
+        case .becameFailed(let error):
+            logger.error("instance failed", metadata: ["error": "\(error)"])
+            closeFirstStageLink()
+            perform(scheduler?.stop(error) ?? [])
+        case .becameStopped: end()
+        }
+    }
+
+    private func end() {
+        hasEnded = true
+        closeFirstStageLink()
+        for task in tasks.values { task.cancel() }
+        tasks = [:]
+        node.inboxContinuation.yield(.headEnded(order.id))
+        let waiters = stopWaiters
+        stopWaiters = []
+        for waiter in waiters { waiter.resume() }
+    }
+
+    private func prepare(_ index: Int, _ generation: UInt32, isReset: Bool) {
+        lifecycle.stageEngineStarted(index, generation: generation, now: now)
+        run { head in
+            let result = await head.askForStage(index, generation)
+            switch result {
+            case .success(let prepared):
+                head.stageLoads[index] = prepared.loaded
+                head.perform(
+                    isReset
+                        ? head.lifecycle.stageReset(index, generation: generation, now: head.now)
+                        : head.lifecycle.stageLoaded(index, generation: generation, now: head.now))
+            case .failure(let error):
+                head.perform(
+                    head.lifecycle.stageFailed(index, generation: generation, error: error, now: head.now))
+            }
+        }
+    }
+
+    private func askForStage(_ index: Int, _ generation: UInt32) async -> Result<StagePrepared, ShoalError> {
+        let stage = order.stages[index]
+        do throws(ShoalError) {
+            let reply = try await node.ask(
+                stage.node, .prepareStage(assignment(index, generation)), deadline: node.configuration.limits.loadDeadline)
+            guard case .stagePrepared(let prepared) = reply else {
+                throw ShoalError(.protocolViolation, "node \(stage.nodeName) answered something else to prepareStage")
+            }
+            return .success(prepared)
+        } catch {
+            return .failure(error.during("stage \(index) (layers \(stage.layers)) on node \(stage.nodeName)"))
+        }
+    }
+
+    private func assignment(_ index: Int, _ generation: UInt32) -> StageAssignment {
+        let limits = node.configuration.limits
+        let isLast = index == order.stages.count - 1
+        var load = StageLoadRequest(path: order.model.path, layers: order.stages[index].layers)
+        load.servesText = isLast
+        load.contextTokenCount = order.contextTokenCount
+        load.sequenceCountMax = order.sequenceCountMax
+        load.microBatchTokenCountMax = limits.microBatchTokenCountMax
+        return StageAssignment(
+            instance: order.id, generation: generation, stageIndex: index, stageCount: order.stages.count,
+            model: order.model, load: load, head: node.id, downstream: isLast ? nil : order.stages[index + 1].node)
+    }
+
+    private func unload(_ index: Int) {
+        run { head in
+            do throws(ShoalError) {
+                _ = try await head.node.ask(
+                    head.order.stages[index].node, .unloadStage(head.order.id),
+                    deadline: head.node.configuration.limits.requestDeadline)
+            } catch {
+                // A node that is gone has nothing loaded; one that cannot be reached frees orphans by itself.
+                head.logger.info("a stage could not be unloaded", metadata: ["stage": "\(index)", "error": "\(error)"])
+            }
+            head.perform(head.lifecycle.stageUnloaded(index, now: head.now))
+        }
+    }
+
+    /// Work of this head that waits for others. `end` cancels what is left.
+    func run(_ body: @escaping @Sendable (isolated HeadService) async -> Void) {
+        guard !hasEnded else { return }
+        taskCount += 1
+        let number = taskCount
+        tasks[number] = Task {
+            await body(self)
+            self.tasks[number] = nil
+        }
+    }
+
+    func closeFirstStageLink() {
+        let link = firstStageLink
+        firstStageLink = nil
+        link?.close(because: nil)
+    }
+
+    // MARK: Reports
+
+    func changed() { node.inboxContinuation.yield(.headChanged(report())) }
+
+    func report() -> InstanceReport {
+        var report = InstanceReport(
+            id: order.id, model: order.model.name, family: order.family, head: node.id,
+            headName: node.configuration.name, phase: lifecycle.phase, stages: order.stages.indices.map(stageReport),
+            contextTokenCount: order.contextTokenCount, sequenceCountMax: order.sequenceCountMax,
+            createdUnixSeconds: order.createdUnixSeconds)
+        report.problem = lifecycle.problem?.message
+        report.runningRequestCount = scheduler?.runningRequestCount ?? 0
+        report.queuedRequestCount = scheduler?.queuedRequestCount ?? 0
+        return report
+    }
+
+    private func stageReport(_ index: Int) -> StageReport {
+        let stage = order.stages[index]
+        let state = lifecycle.stages[index]
+        var report = StageReport(
+            node: stage.node, nodeName: stage.nodeName, layers: stage.layers, phase: state.phase(of: lifecycle.phase),
+            weightBytes: stageLoads[index]?.weightBytes ?? stage.weightBytes)
+        report.loadProgress = state.loadProgress
+        report.loadSeconds = stageLoads[index]?.loadSeconds
+        report.bytesReadFromDisk = stageLoads[index]?.bytesReadFromDisk
+        report.residentBytes = snapshots[index]?.status?.residentBytes ?? stageLoads[index]?.residentBytes
+        report.restartCount = state.restartCount
+        report.problem = state.problem?.message
+        if let snapshot = snapshots[index] {
+            report.engineProcessID = snapshot.engineProcessID
+            report.sequencesInUse = snapshot.status?.sequencesInUse ?? []
+            report.boundaryBytesSent = snapshot.boundaryBytesSent
+            report.boundaryTokenCount = snapshot.boundaryTokenCount
+            report.weightBytesReceived = snapshot.weightBytesReceived
+        }
+        return report
+    }
+}
+
+extension StageState {
+    /// What a person is told about the stage, given what the instance as a whole is doing.
+    fileprivate func phase(of instance: InstancePhase) -> InstancePhase {
+        switch condition {
+        case .absent: instance == .stopped || instance == .failed ? instance : .starting
+        case .starting: .starting
+        case .loading: .loading
+        case .loaded: instance
+        case .resetting: .recovering
+        case .unloading: .draining
+        }
+    }
+}

@@ -1,0 +1,104 @@
+package import ShoalCore
+import ShoalModel
+import ShoalPlanning
+
+/// What the gateway and the command line ask of the cluster.
+extension Node: ClusterService {
+    package func nodes() async -> [NodeReport] {
+        let own = announcement()
+        var report = NodeReport(name: configuration.name, linkAddress: linkAddress, reachability: .this)
+        report.id = id
+        report.apiAddress = configuration.apiAddress
+        report.threadCount = own.threadCount
+        report.memoryTotal = own.memoryTotal
+        report.memoryAvailable = own.memoryAvailable
+        report.shoalVersion = own.shoalVersion
+        return [report] + peers.reports()
+    }
+
+    /// Newest first.
+    package func instances() async -> [InstanceReport] {
+        (Array(ownReports.values) + announced.values.joined())
+            .sorted { ($0.createdUnixSeconds, $0.id) > ($1.createdUnixSeconds, $1.id) }
+    }
+
+    package func plan(_ request: LoadRequest) async throws(ShoalError) -> PlanReport {
+        try planned(request, try await models.open(request.model)).plan
+    }
+
+    package func load(_ request: LoadRequest) async throws(ShoalError) -> InstanceReport {
+        let model = try await models.open(request.model)
+        let running = await instances().first { $0.model == model.reference.name && $0.phase.isAlive }
+        if let running {
+            guard request.layers.isEmpty else {
+                throw ShoalError(
+                    .invalidPlacement, "\(running.model) is loaded already; stop it first: shoal stop \(running.id)")
+            }
+            return running
+        }
+        let order = try planned(request, model).order
+        guard let head = order.stages.last else { throw ShoalError(.internal, "the plan has no stages") }
+        let reply = try await ask(head.node, .startInstance(order), deadline: configuration.limits.requestDeadline)
+        guard case .instance(let report) = reply else {
+            throw ShoalError(.protocolViolation, "node \(head.nodeName) answered something else to startInstance")
+        }
+        // Its announcement follows; a client that asks before it arrives must find the instance all the same.
+        if head.node != id { announced[head.node, default: []].append(report) }
+        return report
+    }
+
+    package func stop(_ instance: InstanceID) async throws(ShoalError) {
+        guard let report = await instances().first(where: { $0.id == instance }) else {
+            throw ShoalError(.notFound, "there is no instance \(instance); shoal ps lists them")
+        }
+        _ = try await ask(report.head, .stopInstance(instance), deadline: configuration.limits.textDeadline)
+        announced[report.head]?.removeAll { $0.id == instance }
+    }
+
+    /// What this node could take now.
+    func announcement() -> NodeAnnouncement {
+        let memory = SystemMemory.now()
+        let held = ownStageBytes
+        let limited = configuration.memoryLimit.map { min($0.minus(held), memory.available) }
+        return NodeAnnouncement(
+            id: id, name: configuration.name, linkAddress: linkAddress, apiAddress: configuration.apiAddress,
+            threadCount: configuration.threadCount, memoryTotal: memory.total,
+            memoryAvailable: limited ?? memory.available, shoalVersion: ShoalVersion.current)
+    }
+
+    /// What stages on this node hold, as their heads report it.
+    private var ownStageBytes: ByteCount {
+        (Array(ownReports.values) + announced.values.joined())
+            .flatMap(\.stages).filter { $0.node == id }
+            .reduce(.zero) { $0 + ($1.residentBytes ?? $1.weightBytes) }
+    }
+
+    private func planned(
+        _ request: LoadRequest, _ model: OpenedModel
+    ) throws(ShoalError) -> (plan: PlanReport, order: InstanceOrder) {
+        let context = request.contextTokenCount
+            ?? min(model.shape.trainedContextTokenCount, configuration.limits.contextTokenCountDefault)
+        let sequences = request.sequenceCountMax ?? configuration.limits.sequenceCountDefault
+        let own = announcement()
+        let announcements = [own] + peers.connected.values.compactMap(\.announcement).sorted { $0.name < $1.name }
+        let plan = try Planner.plan(
+            model: model.shape, modelName: model.reference.name,
+            nodes: announcements.map {
+                PlanningNode(id: $0.id, name: $0.name, availableMemory: $0.memoryAvailable, threadCount: $0.threadCount)
+            },
+            request: PlanningRequest(
+                contextTokenCount: context, sequenceCountMax: sequences, assignments: request.layers))
+        let order = InstanceOrder(
+            id: .random(), model: model.reference, family: plan.family,
+            stages: plan.stages.map {
+                StageOrder(node: $0.node, nodeName: $0.nodeName, layers: $0.layers, weightBytes: $0.weightBytes)
+            },
+            contextTokenCount: context, sequenceCountMax: sequences, createdUnixSeconds: UnixClock.seconds())
+        return (plan, order)
+    }
+}
+
+extension InstancePhase {
+    /// Whether the instance holds or will hold memory.
+    var isAlive: Bool { self != .failed && self != .stopped }
+}

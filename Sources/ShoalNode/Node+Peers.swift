@@ -1,0 +1,152 @@
+import NIOCore
+import ShoalCore
+import ShoalEngine
+import ShoalLinks
+import ShoalWire
+
+extension Node {
+    /// Starts to keep a link to `address`, unless it is dialled already.
+    func connect(to address: String) {
+        guard peers.addTarget(address) else { return }
+        dialRequestsContinuation.yield(address)
+    }
+
+    /// Dials until the task is cancelled, with growing pauses; ends early if the address is this node's own.
+    func keepConnected(to address: String) async {
+        var delay = configuration.limits.redialDelay
+        while !Task.isCancelled {
+            do throws(ShoalError) {
+                let (connection, hello) = try await LinkDialer.dial(
+                    LinkAddress(parsing: address), eventLoop: dataLoop, hello: hello(purpose: .control),
+                    deadline: configuration.limits.dialDeadline)
+                guard hello.nodeID != id else {
+                    connection.close(because: nil)
+                    peers.removeTarget(address)
+                    return
+                }
+                let link = attach(connection, hello)
+                peers.targetConnected(address, to: hello.nodeID)
+                delay = configuration.limits.redialDelay
+                let reason = await link.waitForClose()
+                peers.targetFailed(address, problem: reason?.message ?? "the link was closed")
+            } catch {
+                peers.targetFailed(address, problem: error.message)
+            }
+            // Cancellation ends the wait, and the loop with it.
+            try? await Task.sleep(for: delay)
+            delay = min(delay * 2, configuration.limits.redialDelayMax)
+        }
+    }
+
+    /// A link that the other side dialled.
+    func accept(_ connection: FrameConnection, _ hello: LinkHello) async {
+        switch hello.purpose {
+        case .control: attach(connection, hello)
+        case .data(let instance, let generation, boundary: _):
+            guard let stage = stages[instance] else {
+                connection.close(because: ShoalError(.notFound, "node \(configuration.name) holds no stage of \(instance)"))
+                return
+            }
+            await stage.accept(connection, generation: generation)
+        }
+    }
+
+    @discardableResult
+    private func attach(_ connection: FrameConnection, _ hello: LinkHello) -> ControlLink {
+        let link = ControlLink(connection: connection, peer: hello, handler: NodeControlHandler(node: self))
+        if peers.add(link, hello: hello) {
+            logger.info("node connected", metadata: ["node.id": "\(hello.nodeID)", "node.name": "\(hello.nodeName)"])
+        }
+        link.start()
+        send(.node(announcement()), over: link)
+        send(.instances(Array(ownReports.values)), over: link)
+        let addresses = peers.connected.values.map(\.hello.linkAddress)
+        for peer in peers.connected.values { peer.links.first.map { send(.linkAddresses(addresses), over: $0) } }
+        return link
+    }
+
+    func linkClosed(_ link: ControlLink, because error: ShoalError?) async {
+        let node = link.peer.nodeID
+        guard peers.remove(link, of: node) else { return }
+        logger.info("node disconnected", metadata: ["node.id": "\(node)", "reason": "\(error?.message ?? "closed")"])
+        let lost = ShoalError(
+            .linkLost, "the link to node \(link.peer.nodeName) was lost: \(error?.message ?? "it closed the connection")")
+        announced[node] = nil
+        streams.fail(allOf: node, with: lost)
+        for head in heads.all { await head.nodeLost(node, lost) }
+        scheduleOrphanCheck(for: node)
+    }
+
+    /// Stages whose head does not come back are freed, so that a dead head does not hold other nodes' memory.
+    private func scheduleOrphanCheck(for head: NodeID) {
+        guard stageHeads.values.contains(head) else { return }
+        let grace = configuration.limits.orphanedStageGrace
+        dataLoop.scheduleTask(in: TimeAmount(grace)) { [inboxContinuation] in
+            inboxContinuation.yield(.orphanCheck(head))
+        }
+    }
+
+    func freeOrphans(of head: NodeID) async {
+        guard peers.link(to: head) == nil else { return }
+        for (instance, owner) in stageHeads where owner == head { await unloadStage(instance) }
+    }
+
+    func announceRegularly() async {
+        while !Task.isCancelled {
+            // Cancellation ends the wait, and the loop with it.
+            try? await Task.sleep(for: configuration.limits.announcementInterval)
+            broadcast(.node(announcement()))
+            for head in heads.all { await head.refresh() }
+            broadcast(.instances(Array(ownReports.values)))
+        }
+    }
+
+    func broadcast(_ event: ControlEvent) {
+        guard let body = encoded(event) else { return }
+        for peer in peers.connected.values { peer.links.first?.sendEvent(body) }
+    }
+
+    nonisolated func send(_ event: ControlEvent, over link: ControlLink) {
+        guard let body = encoded(event) else { return }
+        link.sendEvent(body)
+    }
+
+    /// Nil, and logged, when one of our own messages cannot be encoded, which the size limits make possible.
+    private nonisolated func encoded(_ event: ControlEvent) -> ByteBuffer? {
+        do {
+            return try FrameJSON.encode(event)
+        } catch {
+            logger.error("a control event could not be encoded", metadata: ["error": "\(error)"])
+            return nil
+        }
+    }
+
+    /// Asks another node, or this one. Throws what the node says, or `linkLost`.
+    func ask(_ node: NodeID, _ request: ControlRequest, deadline: Duration) async throws(ShoalError) -> ControlReply {
+        let reply: ControlReply
+        if node == id {
+            reply = await answer(request, from: nil)
+        } else if let link = peers.link(to: node) {
+            let body = try await link.request(FrameJSON.encode(request), deadline: deadline)
+            reply = try FrameJSON.decode(ControlReply.self, from: body)
+        } else {
+            throw ShoalError(.linkLost, "node \(node) is not connected to node \(configuration.name)")
+        }
+        if case .failed(let error) = reply { throw error }
+        return reply
+    }
+
+    /// Opens a data connection to the node that holds stage `boundary` of an instance.
+    func dialStage(
+        on node: NodeID, instance: InstanceID, generation: UInt32, boundary: Int
+    ) async throws(ShoalError) -> FrameConnection {
+        guard let hello = peers.connected[node]?.hello else {
+            throw ShoalError(.linkLost, "node \(node) is not connected to node \(configuration.name)")
+        }
+        let purpose = LinkPurpose.data(instance: instance, generation: generation, boundary: boundary)
+        let (connection, _) = try await LinkDialer.dial(
+            LinkAddress(parsing: hello.linkAddress), eventLoop: dataLoop, hello: self.hello(purpose: purpose),
+            deadline: configuration.limits.dialDeadline)
+        return connection
+    }
+}
