@@ -67,6 +67,7 @@ package struct InstanceLifecycle: Sendable {
         guard phase != .stopped, !isStopping else { return [] }
         isStopping = true
         isRetryPending = false
+        isWarmingUp = false
         if phase != .failed { enter(.draining, now: now) }
         let error = ShoalError(.unavailable, "the instance was stopped")
         return [.failRequests(error)] + unloadAll() + stoppedIfUnloaded(now: now)
