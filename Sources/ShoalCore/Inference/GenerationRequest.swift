@@ -96,7 +96,7 @@ package struct GenerationUsage: Hashable, Sendable, Codable {
 }
 
 /// What a client of an instance sees, in this order: `started`, any number of `text`, then one of the last two.
-package enum GenerationEvent: Sendable, Codable {
+package enum GenerationEvent: Hashable, Sendable, Codable {
     /// The request was admitted. `headName` is the node that computes the answer's tokens.
     case started(promptTokenCount: Int, headName: String)
     /// More text, whole UTF-8 characters only, and the number of tokens that it took since the last event.

@@ -1,0 +1,223 @@
+package import ShoalCore
+
+/// The head's iteration-level scheduler, as a value: which sequences run, and what the next micro-batches hold.
+///
+/// The head's actor calls one event method per fact and executes the actions it returns, in order. Time comes in as `now`,
+/// a duration since any fixed instant of a monotonic clock. Nothing here waits, allocates without bound, or fails on what
+/// a peer sends.
+///
+/// Rules:
+/// - Continuous batching. Every micro-batch holds first the decode tokens that are due, then prompt tokens. Several
+///   micro-batches are under way at once; a sequence has at most one decode token among them, while chunks of its prompt
+///   follow each other without waiting.
+/// - To fill a pipeline, decoding sequences split into as many groups as micro-batches may be under way: one micro-batch
+///   holds at most ceil(decoding sequences / `microBatchesInFlightMax`) decode tokens.
+/// - Prompts take turns, micro-batch by micro-batch; so do decoding sequences.
+/// - A request is refused when its prompt leaves no room in the context, and waits until a sequence and cells for its
+///   longest answer are free. First come, first served: a large request is not overtaken, so it cannot starve.
+/// - A reader that falls behind pauses its own sequence only.
+/// - Every end of a request frees its sequence in all stages (`SequenceSlot`).
+///
+/// Outputs that nobody waits for (of an earlier generation, of a micro-batch that came back already, of an ended request)
+/// are legitimate races and dropped. Outputs that never can have been asked for break the protocol and the pipeline.
+///
+/// Prefix reuse will choose the slot and `RunningRequest.promptSentCount` in `admitQueued`; nothing else knows where a
+/// prompt starts.
+package struct HeadScheduler: Sendable {
+    /// Whether micro-batches may be sent.
+    enum Pipeline: Sendable {
+        case absent
+        case ready
+        case stopped(ShoalError)
+    }
+
+    package let configuration: HeadSchedulerConfiguration
+    /// Of the pipeline; frames of another are not ours.
+    package private(set) var generation: UInt32 = 0
+
+    var pipeline = Pipeline.absent
+    var isDraining = false
+    var isDrainedTold = false
+    var queue: [QueuedRequest] = []
+    /// Indexed by sequence ID.
+    var slots: [SequenceSlot]
+    var sequences: [RequestID: SequenceID] = [:]
+    /// Running sequences, the one whose turn it is first.
+    var promptTurns: [SequenceID] = []
+    var decodeTurns: [SequenceID] = []
+    /// Sequences whose cells the next micro-batch removes.
+    var pendingRemovals: [SequenceID] = []
+    /// In the order sent.
+    var inFlight: [BatchInFlight] = []
+    var nextBatchNumber: UInt64 = 0
+    /// Since the last one that came back whole.
+    var failedBatchCount = 0
+
+    /// Nothing is sent before `pipelineReady`. Traps when `configuration` contradicts itself: that is our bug.
+    package init(configuration: HeadSchedulerConfiguration) {
+        precondition(configuration.isConsistent, "contradictory scheduler configuration: \(configuration)")
+        self.configuration = configuration
+        slots = Array(repeating: SequenceSlot(), count: configuration.sequenceCountMax)
+    }
+
+    // MARK: What reports show
+
+    package var runningRequestCount: Int { sequences.count }
+    package var queuedRequestCount: Int { queue.count }
+
+    /// Sequences that may hold cells, sorted.
+    package var sequencesInUse: [SequenceID] {
+        slots.indices.filter { !slots[$0].isFree }.map { SequenceID(rawValue: Int32($0)) }
+    }
+
+    /// Cells that running and retiring sequences reserve; never above `kvTokenCapacity`.
+    package var reservedCellCount: Int { slots.reduce(0) { $0 + $1.reservedCellCount } }
+
+    /// When the oldest micro-batch under way was sent; nil when there is none. For a watchdog.
+    package var workInFlightSince: Duration? { inFlight.first?.sentAt }
+
+    // MARK: Events
+
+    /// A request came. Throws, and forgets it, when it is wrong (`invalidRequest`), too long (`contextOverflow`), when
+    /// the queue is full (`overloaded`), or when this head takes no more requests (`unavailable`).
+    package mutating func submit(_ request: TokenizedRequest, now: Duration) throws(ShoalError) -> [HeadSchedulerAction]
+    {
+        if case .stopped(let error) = pipeline { throw error }
+        guard !isDraining else {
+            throw ShoalError(.unavailable, "the model is being unloaded; send the request again when it is loaded")
+        }
+        try request.validate(contextTokenCount: configuration.contextTokenCount)
+        guard sequences[request.id] == nil, !queue.contains(where: { $0.request.id == request.id }) else {
+            throw ShoalError(.invalidRequest, "request \(request.id) is running already; use a new id")
+        }
+        guard queue.count < configuration.queuedRequestCountMax else {
+            throw ShoalError(
+                .overloaded,
+                "\(queue.count) requests are waiting already (limit \(configuration.queuedRequestCountMax)); try later")
+        }
+        queue.append(QueuedRequest(request: request, submittedAt: now))
+        let started = GenerationEvent.started(
+            promptTokenCount: request.promptTokens.count, headName: configuration.headName)
+        return [.emit(request.id, started)] + proceed(now: now)
+    }
+
+    /// The reader gave up. An unknown ID is one that ended meanwhile.
+    package mutating func cancel(_ id: RequestID, now: Duration) -> [HeadSchedulerAction] {
+        let error = ShoalError(.cancelled, "the request was cancelled")
+        if let index = queue.firstIndex(where: { $0.request.id == id }) {
+            queue.remove(at: index)
+            return [.emit(id, .failed(error))] + proceed(now: now)
+        }
+        guard let sequence = sequences[id] else { return [] }
+        return end(sequence, .failed(error)) + proceed(now: now)
+    }
+
+    /// The reader took `tokenCount` tokens more of what `text` events told.
+    package mutating func consumed(_ id: RequestID, tokenCount: Int, now: Duration) -> [HeadSchedulerAction] {
+        guard let sequence = sequences[id], tokenCount > 0 else { return [] }
+        update(sequence) { request in
+            // A reader that claims more than it was told has taken everything.
+            request.unacknowledgedTokenCount -= min(tokenCount, request.unacknowledgedTokenCount)
+        }
+        return proceed(now: now)
+    }
+
+    /// Every stage is loaded, forgot all sequences and samplers, and works in `generation`: at first and after recovery.
+    package mutating func pipelineReady(generation: UInt32, now: Duration) -> [HeadSchedulerAction] {
+        if case .stopped = pipeline { return [] }
+        let actions = failRunning(ShoalError(.unavailable, "the pipeline was rebuilt under the request"))
+        self.generation = generation
+        forgetStages()
+        pipeline = .ready
+        return actions + proceed(now: now)
+    }
+
+    /// A stage is gone, and with it the KV cache as a whole: running requests fail with `error`. Queued ones wait for
+    /// `pipelineReady`, unless the head is draining, when no pipeline will come.
+    package mutating func pipelineLost(_ error: ShoalError) -> [HeadSchedulerAction] {
+        if case .stopped = pipeline { return [] }
+        let actions = failRunning(error) + (isDraining ? failQueued(error) : [])
+        forgetStages()
+        pipeline = .absent
+        return actions + drainedIfEmpty()
+    }
+
+    /// No more requests are taken; those that were taken end by themselves, then `drained` follows.
+    package mutating func drain() -> [HeadSchedulerAction] {
+        guard !isDraining else { return [] }
+        isDraining = true
+        return drainedIfEmpty()
+    }
+
+    /// Everything ends now, queued requests too. Later requests are refused with `error`.
+    package mutating func stop(_ error: ShoalError) -> [HeadSchedulerAction] {
+        if case .stopped = pipeline { return [] }
+        let actions = failRunning(error) + failQueued(error)
+        forgetStages()
+        pipeline = .stopped(error)
+        return actions
+    }
+
+    // MARK: Ends
+
+    /// Ends a running request: its reader hears `event`, its sequence retires.
+    mutating func end(_ sequence: SequenceID, _ event: GenerationEvent) -> [HeadSchedulerAction] {
+        assert(event.isTerminal)
+        let index = Int(sequence.rawValue)
+        guard let running = slots[index].running else { return [] }
+        slots[index].occupant = .retiring(reservedCellCount: running.reservedCellCount)
+        sequences[running.request.id] = nil
+        promptTurns.removeAll { $0 == sequence }
+        decodeTurns.removeAll { $0 == sequence }
+        return [.emit(running.request.id, event)] + freeIfUnmentioned(sequence)
+    }
+
+    /// Frees a retiring sequence once no micro-batch under way mentions it.
+    mutating func freeIfUnmentioned(_ sequence: SequenceID) -> [HeadSchedulerAction] {
+        let index = Int(sequence.rawValue)
+        guard case .retiring = slots[index].occupant, slots[index].mentionCount == 0 else { return [] }
+        slots[index].occupant = .free
+        queueRemoval(sequence)
+        return [.releaseSampler(sequence)]
+    }
+
+    mutating func queueRemoval(_ sequence: SequenceID) {
+        if !pendingRemovals.contains(sequence) { pendingRemovals.append(sequence) }
+        // One per sequence at most, which Limits.kvOperationCountMax allows for.
+        assert(pendingRemovals.count <= configuration.sequenceCountMax)
+    }
+
+    mutating func update(_ sequence: SequenceID, _ change: (inout RunningRequest) -> Void) {
+        guard var running = slots[Int(sequence.rawValue)].running else { return }
+        change(&running)
+        slots[Int(sequence.rawValue)].occupant = .running(running)
+    }
+
+    /// Always before `forgetStages`: the stages forget everything, so there are no removals and no sampler releases.
+    private func failRunning(_ error: ShoalError) -> [HeadSchedulerAction] {
+        slots.compactMap(\.running).map { .emit($0.request.id, .failed(error)) }
+    }
+
+    private mutating func failQueued(_ error: ShoalError) -> [HeadSchedulerAction] {
+        defer { queue = [] }
+        return queue.map { .emit($0.request.id, .failed(error)) }
+    }
+
+    private mutating func forgetStages() {
+        slots = Array(repeating: SequenceSlot(), count: configuration.sequenceCountMax)
+        sequences = [:]
+        promptTurns = []
+        decodeTurns = []
+        pendingRemovals = []
+        inFlight = []
+        nextBatchNumber = 0
+        failedBatchCount = 0
+    }
+
+    /// `drained`, once.
+    mutating func drainedIfEmpty() -> [HeadSchedulerAction] {
+        guard isDraining, !isDrainedTold, sequences.isEmpty, queue.isEmpty else { return [] }
+        isDrainedTold = true
+        return [.drained]
+    }
+}

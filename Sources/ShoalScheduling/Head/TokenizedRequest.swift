@@ -1,0 +1,52 @@
+package import ShoalCore
+
+/// A request as the scheduler sees it: the prompt is tokens already.
+package struct TokenizedRequest: Hashable, Sendable {
+    package var id: RequestID
+    /// Not empty.
+    package var promptTokens: [TokenID]
+    package var sampling: SamplingParameters
+    /// The answer ends before the first of these; at most `Limits.stopSequenceCountMax`.
+    package var stopSequences: [String]
+    /// At least 1; nil means until the context is full.
+    package var outputTokenCountMax: Int?
+
+    package init(
+        id: RequestID, promptTokens: [TokenID], sampling: SamplingParameters = SamplingParameters(),
+        stopSequences: [String] = [], outputTokenCountMax: Int? = nil
+    ) {
+        self.id = id
+        self.promptTokens = promptTokens
+        self.sampling = sampling
+        self.stopSequences = stopSequences
+        self.outputTokenCountMax = outputTokenCountMax
+    }
+}
+
+extension TokenizedRequest {
+    /// Throws `invalidRequest` or, when the prompt leaves no room for a single token, `contextOverflow`.
+    func validate(contextTokenCount: Int) throws(ShoalError) {
+        guard !promptTokens.isEmpty else {
+            throw ShoalError(.invalidRequest, "the prompt has no tokens; send at least one")
+        }
+        if let outputTokenCountMax, outputTokenCountMax < 1 {
+            throw ShoalError(.invalidRequest, "\(outputTokenCountMax) output tokens were asked for; ask for at least 1")
+        }
+        guard stopSequences.count <= Limits.stopSequenceCountMax else {
+            throw ShoalError(
+                .invalidRequest,
+                "\(stopSequences.count) stop sequences were sent; at most \(Limits.stopSequenceCountMax) are allowed")
+        }
+        if let long = stopSequences.map(\.utf8.count).max(), long > Limits.stopSequenceByteCountMax {
+            throw ShoalError(
+                .invalidRequest,
+                "a stop sequence has \(long) bytes; at most \(Limits.stopSequenceByteCountMax) are allowed")
+        }
+        guard promptTokens.count < contextTokenCount else {
+            throw ShoalError(
+                .contextOverflow,
+                "the prompt has \(promptTokens.count) tokens and the context \(contextTokenCount), which leaves no room"
+                    + " for an answer; shorten the prompt, or load the model with a larger context")
+        }
+    }
+}

@@ -1,0 +1,318 @@
+import ShoalCore
+import ShoalScheduling
+
+/// Random requests, readers and faults against a `HeadScheduler` and a `SimulatedPipeline`; every step is checked.
+struct HeadSimulation {
+    struct Faults {
+        var failPercent = 0
+        var lossPercent = 0
+        var cancelPercent = 0
+    }
+
+    /// What is known of one request from outside.
+    struct Client {
+        let request: TokenizedRequest
+        let expected: (text: String, reason: FinishReason, tokens: [TokenID])
+        /// Per step, the chance that it reads on.
+        let readPercent: Int
+        var isStarted = false
+        var text = ""
+        var toldTokenCount = 0
+        var consumedTokenCount = 0
+        var terminal: GenerationEvent?
+        var decodesInFlight = 0
+
+        var unacknowledged: Int { toldTokenCount - consumedTokenCount }
+    }
+
+    let configuration: HeadSchedulerConfiguration
+    private let faults: Faults
+    private var scheduler: HeadScheduler
+    private var pipeline = SimulatedPipeline()
+    private var generator: SeededGenerator
+    private(set) var clients: [Client] = []
+    private(set) var violations: [String] = []
+    private var owners: [SequenceID: Int] = [:]
+    private var sentBatches: [UInt64: [Int]] = [:]
+    private var isLost = false
+    private var now = Duration.zero
+    private(set) var mixedBatchCount = 0
+    private(set) var inFlightCountMax = 0
+
+    init(seed: UInt64, faults: Faults) {
+        generator = SeededGenerator(seed: seed)
+        self.faults = faults
+        var configuration = HeadSchedulerConfiguration(
+            headName: "head", contextTokenCount: Int.random(in: 8...64, using: &generator),
+            sequenceCountMax: Int.random(in: 1...6, using: &generator))
+        configuration.kvTokenCapacity = Int.random(
+            in: configuration.contextTokenCount...configuration.kvTokenCapacity, using: &generator)
+        configuration.microBatchTokenCountMax =
+            configuration.sequenceCountMax + Int.random(in: 1...12, using: &generator)
+        configuration.promptChunkTokenCountMax = Int.random(in: 1...10, using: &generator)
+        configuration.microBatchesInFlightMax = Int.random(in: 1...4, using: &generator)
+        configuration.queuedRequestCountMax = Int.random(in: 1...8, using: &generator)
+        configuration.unacknowledgedTokenCountMax = Int.random(in: 1...6, using: &generator)
+        self.configuration = configuration
+        scheduler = HeadScheduler(configuration: configuration)
+    }
+
+    /// `stepCount` steps with faults, then as many as it takes without, until nothing is left.
+    mutating func run(stepCount: Int) {
+        restore()
+        for _ in 0..<stepCount { step() }
+        if isLost { restore() }
+        var remaining = 100_000
+        while remaining > 0, !isQuiet {
+            remaining -= 1
+            now += .milliseconds(1)
+            readOn(percentOf: { _ in 100 })
+            pipeline.compute()
+            deliver()
+            check()
+        }
+        checkEnd()
+    }
+
+    private var isQuiet: Bool {
+        clients.allSatisfy { $0.terminal != nil } && pipeline.batches.isEmpty && pipeline.answers.isEmpty
+    }
+
+    private mutating func step() {
+        now += .milliseconds(Int.random(in: 0...5, using: &generator))
+        if generator.chance(15) { submit() }
+        if generator.chance(60) { computeOrFail() }
+        if generator.chance(60) { deliver() }
+        if generator.chance(faults.cancelPercent) { cancelOne() }
+        readOn(percentOf: { $0.readPercent })
+        if isLost {
+            if generator.chance(10) { restore() }
+        } else if generator.chance(faults.lossPercent) {
+            lose()
+        }
+        check()
+    }
+
+    // MARK: What happens
+
+    private mutating func submit() {
+        let number = clients.count
+        let promptTokenCount = Int.random(in: 1...configuration.contextTokenCount, using: &generator)
+        var tokens = [ReferenceModel.firstToken(ofRequest: number)]
+        while tokens.count < promptTokenCount {
+            tokens.append(TokenID(rawValue: Int32.random(in: 0..<16, using: &generator)))
+        }
+        let stops = ["END", "ab", "é", "fish the "].filter { _ in generator.chance(20) }
+        let request = TokenizedRequest(
+            id: RequestID(rawValue: UInt64(number)), promptTokens: tokens, stopSequences: stops,
+            outputTokenCountMax: generator.chance(50) ? Int.random(in: 1...20, using: &generator) : nil)
+        clients.append(
+            Client(
+                request: request,
+                expected: ReferenceModel.answer(to: request, contextTokenCount: configuration.contextTokenCount),
+                readPercent: [100, 30, 2].randomElement(using: &generator) ?? 100))
+        do throws(ShoalError) {
+            execute(try scheduler.submit(request, now: now))
+        } catch {
+            refuse(number, error)
+        }
+    }
+
+    private mutating func refuse(_ number: Int, _ error: ShoalError) {
+        let isTooLong = clients[number].request.promptTokens.count >= configuration.contextTokenCount
+        if (error.code == .contextOverflow) != isTooLong { violate("request \(number) refused with \(error.code)") }
+        if error.code == .overloaded, scheduler.queuedRequestCount < configuration.queuedRequestCountMax {
+            violate("request \(number) refused although the queue has room")
+        }
+        clients[number].terminal = .failed(error)
+    }
+
+    private mutating func computeOrFail() {
+        if generator.chance(faults.failPercent) {
+            pipeline.fail(using: &generator)
+        } else {
+            pipeline.compute()
+        }
+    }
+
+    private mutating func deliver() {
+        guard let answer = pipeline.takeAnswer() else { return }
+        if answer.generation == scheduler.generation {
+            for number in sentBatches.removeValue(forKey: answer.number) ?? [] { clients[number].decodesInFlight -= 1 }
+        }
+        switch answer.result {
+        case .success(let tokens):
+            execute(
+                scheduler.outputsArrived(
+                    batchNumber: answer.number, generation: answer.generation, tokens: tokens, now: now))
+        case .failure(let error):
+            execute(
+                scheduler.batchFailed(
+                    batchNumber: answer.number, generation: answer.generation, error: error, now: now))
+        }
+    }
+
+    private mutating func cancelOne() {
+        guard let number = clients.indices.randomElement(using: &generator) else { return }
+        let wasEnded = clients[number].terminal != nil
+        execute(scheduler.cancel(clients[number].request.id, now: now))
+        guard !wasEnded else { return }
+        guard case .failed(let error) = clients[number].terminal, error.code == .cancelled else {
+            return violate("request \(number) was cancelled and heard \(String(describing: clients[number].terminal))")
+        }
+    }
+
+    private mutating func readOn(percentOf percent: (Client) -> Int) {
+        for number in clients.indices where clients[number].unacknowledged > 0 {
+            guard generator.chance(percent(clients[number])) else { continue }
+            let count = clients[number].unacknowledged
+            clients[number].consumedTokenCount += count
+            execute(scheduler.consumed(clients[number].request.id, tokenCount: count, now: now))
+        }
+    }
+
+    private mutating func lose() {
+        isLost = true
+        execute(scheduler.pipelineLost(ShoalError(.engineLost, "the simulation lost a stage")))
+    }
+
+    private mutating func restore() {
+        isLost = false
+        pipeline.reset(generation: pipeline.generation + 1)
+        sentBatches = [:]
+        for number in clients.indices { clients[number].decodesInFlight = 0 }
+        execute(scheduler.pipelineReady(generation: pipeline.generation, now: now))
+    }
+
+    // MARK: What the scheduler wants done
+
+    private mutating func execute(_ actions: [HeadSchedulerAction]) {
+        for action in actions {
+            switch action {
+            case .send(let batch):
+                checkBatch(batch)
+                pipeline.send(batch)
+            case .configureSampler(let sequence, _):
+                pipeline.configureSampler(sequence)
+            case .releaseSampler(let sequence):
+                pipeline.releaseSampler(sequence)
+            case .emit(let id, let event):
+                hear(Int(id.rawValue), event)
+            case .pipelineBroken:
+                lose()
+            case .drained:
+                violate("drained without a drain")
+            }
+        }
+    }
+
+    private mutating func hear(_ number: Int, _ event: GenerationEvent) {
+        if clients[number].terminal != nil { violate("request \(number) hears \(event) after its end") }
+        if case .started = event {
+            if clients[number].isStarted { violate("request \(number) started twice") }
+            clients[number].isStarted = true
+        } else if !clients[number].isStarted {
+            violate("request \(number) hears \(event) before it started")
+        }
+        switch event {
+        case .started:
+            break
+        case .text(let text, let tokenCount):
+            clients[number].text += text
+            clients[number].toldTokenCount += tokenCount
+        case .finished(let reason, let usage):
+            clients[number].terminal = event
+            checkAnswer(number, reason, usage)
+        case .failed:
+            clients[number].terminal = event
+        }
+        let expected = clients[number].expected.text
+        if !expected.utf8.starts(with: clients[number].text.utf8) {
+            violate("request \(number) has \(clients[number].text.debugDescription), not \(expected.debugDescription)")
+        }
+    }
+
+    private mutating func violate(_ what: String) { violations.append("at \(now): \(what)") }
+}
+
+// MARK: What must hold
+
+extension HeadSimulation {
+    private mutating func checkAnswer(_ number: Int, _ reason: FinishReason, _ usage: GenerationUsage) {
+        let client = clients[number]
+        if Array(client.text.utf8) != Array(client.expected.text.utf8) || reason != client.expected.reason {
+            violate("request \(number): \(client.text.debugDescription) \(reason), not \(client.expected)")
+        }
+        if usage.promptTokenCount != client.request.promptTokens.count
+            || usage.outputTokenCount != client.expected.tokens.count
+        {
+            violate("request \(number): usage \(usage), expected \(client.expected.tokens.count) tokens")
+        }
+        if usage.queueSeconds < 0 || usage.prefillSeconds < 0 || usage.decodeSeconds < 0 {
+            violate("request \(number): negative time in \(usage)")
+        }
+    }
+
+    private mutating func checkBatch(_ batch: MicroBatch) {
+        if isLost { violate("micro-batch \(batch.number) sent into a lost pipeline") }
+        var promptTokenCount = 0
+        var decoding: [Int] = []
+        for entry in batch.entries {
+            let number = owner(of: entry)
+            let request = clients[number].request
+            if clients[number].terminal != nil { violate("request \(number) has ended and is computed") }
+            let output = Int(entry.position) - request.promptTokens.count
+            if output < 0 {
+                promptTokenCount += 1
+            } else {
+                decoding.append(number)
+                clients[number].decodesInFlight += 1
+                if clients[number].unacknowledged >= configuration.unacknowledgedTokenCountMax {
+                    violate("request \(number) goes on although its reader is slow")
+                }
+            }
+            let expected =
+                output < 0 ? request.promptTokens[Int(entry.position)] : clients[number].expected.tokens[output]
+            if entry.token != expected { violate("request \(number) sends \(entry.token) at \(entry.position)") }
+            if entry.wantsOutput != (output >= -1) { violate("request \(number): output wanted at \(entry.position)") }
+            if clients[number].decodesInFlight > 1 { violate("request \(number) has two decode tokens under way") }
+        }
+        sentBatches[batch.number] = decoding
+        if promptTokenCount > 0, !decoding.isEmpty { mixedBatchCount += 1 }
+        if batch.entries.isEmpty, batch.kvOperations.isEmpty { violate("micro-batch \(batch.number) does nothing") }
+        if batch.entries.count > configuration.microBatchTokenCountMax {
+            violate("micro-batch of \(batch.entries.count)")
+        }
+        if promptTokenCount > configuration.promptChunkTokenCountMax { violate("\(promptTokenCount) prompt tokens") }
+        inFlightCountMax = max(inFlightCountMax, sentBatches.count)
+        if sentBatches.count > configuration.microBatchesInFlightMax { violate("\(sentBatches.count) under way") }
+    }
+
+    private mutating func owner(of entry: BatchEntry) -> Int {
+        guard entry.position == 0 else { return owners[entry.sequence] ?? 0 }
+        let number = ReferenceModel.requestNumber(ofFirstToken: entry.token)
+        if let previous = owners[entry.sequence], previous != number, clients[previous].terminal == nil {
+            violate("sequence \(entry.sequence) goes to \(number) while \(previous) has it")
+        }
+        owners[entry.sequence] = number
+        return number
+    }
+
+    private mutating func check() {
+        if scheduler.reservedCellCount > configuration.kvTokenCapacity { violate("too many cells reserved") }
+        if pipeline.cellCount > configuration.kvTokenCapacity { violate("\(pipeline.cellCount) cells in use") }
+        if scheduler.queuedRequestCount > configuration.queuedRequestCountMax { violate("queue too long") }
+        if scheduler.runningRequestCount > configuration.sequenceCountMax { violate("too many running") }
+    }
+
+    private mutating func checkEnd() {
+        for number in clients.indices where clients[number].terminal == nil {
+            violate("request \(number) never ended")
+        }
+        if !pipeline.cells.isEmpty { violate("cells left: \(pipeline.cells)") }
+        if !pipeline.samplers.isEmpty { violate("samplers left: \(pipeline.samplers)") }
+        if !scheduler.sequencesInUse.isEmpty { violate("sequences left: \(scheduler.sequencesInUse)") }
+        if scheduler.reservedCellCount != 0 { violate("\(scheduler.reservedCellCount) cells still reserved") }
+        violations += pipeline.violations
+    }
+}
