@@ -1,0 +1,12 @@
+import Hummingbird
+import ShoalCore
+
+/// `POST /shoal/v1/plan`: where a model would go, without loading it.
+struct PlanEndpoint: Sendable {
+    var cluster: any ClusterService
+
+    func create(_ request: Request, _ context: GatewayRequestContext) async throws -> Response {
+        let load = try LoadRequest(await request.json())
+        return try .json(report: await cluster.plan(load))
+    }
+}

@@ -1,0 +1,24 @@
+import ShoalCore
+
+/// A failure on its way to a client, with the request field that caused it where there is one.
+struct RequestError: Error, Equatable {
+    var error: ShoalError
+    /// OpenAI's `param`.
+    var param: String?
+
+    init(_ error: ShoalError, param: String? = nil) {
+        self.error = error
+        self.param = param
+    }
+
+    init(_ code: ShoalError.Code, _ message: String, param: String? = nil) {
+        self.init(ShoalError(code, message), param: param)
+    }
+}
+
+extension ShoalError.Code {
+    /// The request body is longer than `Limits.requestBodyByteCountMax`.
+    static let requestTooLarge = ShoalError.Code(rawValue: "request_too_large")
+    /// The path exists, but not for this method.
+    static let methodNotAllowed = ShoalError.Code(rawValue: "method_not_allowed")
+}

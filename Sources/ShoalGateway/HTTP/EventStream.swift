@@ -1,0 +1,33 @@
+import Hummingbird
+import NIOCore
+
+/// Writes server-sent events (HTML standard, section 9.2): one `data:` line per event.
+struct EventStreamWriter {
+    private var base: any ResponseBodyWriter
+
+    init(_ base: any ResponseBodyWriter) { self.base = base }
+
+    /// Suspends while the client does not read.
+    @concurrent mutating func send(_ event: JSONValue) async throws { try await send(line: event.text) }
+
+    /// OpenAI's last event.
+    @concurrent mutating func sendDone() async throws { try await send(line: "[DONE]") }
+
+    @concurrent consuming func finish() async throws { try await base.finish(nil) }
+
+    @concurrent private mutating func send(line: String) async throws {
+        try await base.write(ByteBuffer(string: "data: \(line)\n\n"))
+    }
+}
+
+extension HTTPFields {
+    /// Of an event stream: nobody on the way may keep or collect it.
+    static var eventStream: HTTPFields {
+        var fields: HTTPFields = [
+            .contentType: "text/event-stream; charset=utf-8",
+            .cacheControl: "no-cache, no-transform",
+        ]
+        if let buffering = HTTPField.Name("X-Accel-Buffering") { fields[buffering] = "no" }
+        return fields
+    }
+}
