@@ -7,15 +7,7 @@ import ShoalWire
 /// What other nodes, and heads on this one, ask of this node.
 extension Node {
     /// Answers a control request. `link` is nil when a head on this node asks.
-    func answer(_ request: ControlRequest, from link: ControlLink?) async -> ControlReply {
-        do throws(ShoalError) {
-            return try await execute(request, from: link)
-        } catch {
-            return .failed(error)
-        }
-    }
-
-    private func execute(_ request: ControlRequest, from link: ControlLink?) async throws(ShoalError) -> ControlReply {
+    func answer(_ request: ControlRequest, from link: ControlLink?) async throws(ShoalError) -> ControlReply {
         guard !isStopping || link == nil else {
             throw ShoalError(.unavailable, "node \(configuration.name) is shutting down")
         }

@@ -123,17 +123,12 @@ extension Node {
 
     /// Asks another node, or this one. Throws what the node says, or `linkLost`.
     func ask(_ node: NodeID, _ request: ControlRequest, deadline: Duration) async throws(ShoalError) -> ControlReply {
-        let reply: ControlReply
-        if node == id {
-            reply = await answer(request, from: nil)
-        } else if let link = peers.link(to: node) {
-            let body = try await link.request(FrameJSON.encode(request), deadline: deadline)
-            reply = try FrameJSON.decode(ControlReply.self, from: body)
-        } else {
+        if node == id { return try await answer(request, from: nil) }
+        guard let link = peers.link(to: node) else {
             throw ShoalError(.linkLost, "node \(node) is not connected to node \(configuration.name)")
         }
-        if case .failed(let error) = reply { throw error }
-        return reply
+        let body = try await link.request(FrameJSON.encode(request), deadline: deadline)
+        return try FrameJSON.decode(ControlReply.self, from: body)
     }
 
     /// Opens a data connection to the node that holds stage `boundary` of an instance.

@@ -1,5 +1,6 @@
 package import ShoalCore
 package import ShoalEngine
+package import ShoalStore
 
 /// Which file a model is, for nodes that each have their own copy.
 package struct ModelReference: Sendable, Codable, Hashable {
@@ -7,10 +8,10 @@ package struct ModelReference: Sendable, Codable, Hashable {
     package var name: String
     /// Where the planning node found it; other nodes try the same path first.
     package var path: String
-    /// Equal for equal copies, see `ModelFingerprint`.
-    package var fingerprint: String
+    /// Equal for equal copies.
+    package var fingerprint: ModelFingerprint
 
-    package init(name: String, path: String, fingerprint: String) {
+    package init(name: String, path: String, fingerprint: ModelFingerprint) {
         self.name = name
         self.path = path
         self.fingerprint = fingerprint
@@ -84,7 +85,6 @@ package struct StagePrepared: Sendable, Codable, Hashable {
 /// What a stage looks like now, as its node sees it.
 package struct StageSnapshot: Sendable, Codable, Hashable {
     package var engineProcessID: Int32?
-    package var restartCount: Int
     package var status: StageStatus?
     package var boundaryBytesSent: ByteCount
     package var boundaryTokenCount: Int
@@ -110,7 +110,6 @@ package enum ControlReply: Sendable, Codable {
     case stagePrepared(StagePrepared)
     case stage(StageSnapshot)
     case instance(InstanceReport)
-    case failed(ShoalError)
 }
 
 /// One-way messages between nodes; JSON in `controlEvent` frames.

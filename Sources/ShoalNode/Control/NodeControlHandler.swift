@@ -5,22 +5,17 @@ import ShoalWire
 
 /// What a node does with the messages of one control link. Events of running requests are handled on the data loop, in
 /// order; everything else goes to the node.
-final class NodeControlHandler: ControlHandler {
+final class NodeControlHandler: ControlLinkHandler {
     private let node: Node
 
     init(node: Node) { self.node = node }
 
-    func handle(request: ByteBuffer, on link: ControlLink) async -> ByteBuffer {
-        let reply: ControlReply
-        do throws(ShoalError) {
-            reply = await node.answer(try FrameJSON.decode(ControlRequest.self, from: request), from: link)
-        } catch {
-            reply = .failed(error)
-        }
-        return encoded(reply)
+    func answer(_ request: ByteBuffer, from link: ControlLink) async throws(ShoalError) -> ByteBuffer {
+        let request = try FrameJSON.decode(ControlRequest.self, from: request)
+        return try FrameJSON.encode(try await node.answer(request, from: link))
     }
 
-    func handle(event body: ByteBuffer, on link: ControlLink) {
+    func received(event body: ByteBuffer, from link: ControlLink) {
         let event: ControlEvent
         do throws(ShoalError) {
             event = try FrameJSON.decode(ControlEvent.self, from: body)
@@ -40,14 +35,5 @@ final class NodeControlHandler: ControlHandler {
 
     func closed(_ link: ControlLink, because error: ShoalError?) {
         node.inboxContinuation.yield(.linkClosed(link, error))
-    }
-
-    private func encoded(_ reply: ControlReply) -> ByteBuffer {
-        do throws(ShoalError) {
-            return try FrameJSON.encode(reply)
-        } catch {
-            // Only a reply beyond the size limit cannot be encoded; its error can.
-            return (try? FrameJSON.encode(ControlReply.failed(error))) ?? ByteBuffer()
-        }
     }
 }

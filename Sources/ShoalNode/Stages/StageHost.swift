@@ -37,7 +37,6 @@ package actor StageHost {
     private var downstream: FrameConnection?
     private var outputsReceiver: (@Sendable (Frame) -> Void)?
     private var isUnloaded = false
-    private var launchCount = 0
     private var boundaryByteCount = 0
     private var boundaryTokenCount = 0
     private var bulkByteCount = 0
@@ -132,7 +131,7 @@ package actor StageHost {
             status = nil
         }
         return StageSnapshot(
-            engineProcessID: engine?.processID, restartCount: max(0, launchCount - 1), status: status,
+            engineProcessID: engine?.processID, status: status,
             boundaryBytesSent: ByteCount(boundaryByteCount), boundaryTokenCount: boundaryTokenCount,
             weightBytesReceived: ByteCount(bulkByteCount))
     }
@@ -153,7 +152,6 @@ package actor StageHost {
         loaded = nil
         await old?.stop()
         try requireCurrent(order)
-        launchCount += 1
         let fresh = try await launcher.launch(
             label: "\(order.model.name)-\(order.instance)-stage\(order.stageIndex)", eventLoop: eventLoop, receiver: self,
             onLoadProgress: { [notify] fraction in

@@ -1,0 +1,63 @@
+import NIOPosix
+import ShoalCore
+import ShoalModel
+import ShoalStore
+
+/// The models that this node can read. Files are read on a thread pool, never on the cooperative pool or the data loop.
+struct ModelLibrary: Sendable {
+    private let folders: ModelFolders
+
+    init(folders: [String]) { self.folders = ModelFolders(paths: folders) }
+
+    /// Opens a model by path or by name in the model folders.
+    func open(_ model: String) async throws(ShoalError) -> OpenedModel {
+        let folders = folders
+        return try await Self.onFileThread { () throws(ShoalError) in
+            let stored = try StoredModel.open(path: folders.path(of: model))
+            return OpenedModel(
+                reference: ModelReference(
+                    name: Self.name(ofFile: stored.path), path: stored.path, fingerprint: try ModelFingerprint(of: stored)),
+                shape: stored.index.shape)
+        }
+    }
+
+    /// Where this node's own copy of a model lies. Throws `fileUnreadable` that names the node and what was looked for.
+    func path(of model: ModelReference, nodeName: String) async throws(ShoalError) -> String {
+        let folders = folders
+        let found = try await Self.onFileThread { () throws(ShoalError) in
+            model.fingerprint.findCopy(in: folders, likelyPath: model.path)
+        }
+        guard let found else {
+            throw ShoalError(
+                .fileUnreadable,
+                "node \(nodeName) has no copy of \(model.name) (\(model.fingerprint.byteCount)): neither \(model.path) nor a file "
+                    + "in its model folders has the same content; copy it there, or name its folder with --models")
+        }
+        return found
+    }
+
+    /// What clients call a model: its file's name without folder, ".gguf" and the number of a split part.
+    static func name(ofFile path: String) -> String {
+        var name = path.split(separator: "/").last.map(String.init) ?? path
+        if name.lowercased().hasSuffix(".gguf") { name.removeLast(5) }
+        return SplitFileName(name + ".gguf")?.prefix ?? name
+    }
+
+    private static func onFileThread<Value: Sendable>(
+        _ body: @escaping @Sendable () throws(ShoalError) -> Value
+    ) async throws(ShoalError) -> Value {
+        do {
+            return try await NIOThreadPool.singleton.runIfActive { try body() }
+        } catch let error as ShoalError {
+            throw error
+        } catch {
+            throw ShoalError(.internal, "files cannot be read any more: \(error)")
+        }
+    }
+}
+
+/// A model as the planning node found it.
+struct OpenedModel: Sendable {
+    var reference: ModelReference
+    var shape: ModelShape
+}

@@ -1,0 +1,171 @@
+import AsyncHTTPClient
+import Foundation
+import NIOCore
+import ShoalCore
+
+/// Real nodes on loopback, each with its own data folder; stopped and cleaned up whatever happens.
+final class ClusterFixture: Sendable {
+    let nodes: [NodeProcess]
+    let directory: URL
+
+    private init(nodes: [NodeProcess], directory: URL) {
+        self.nodes = nodes
+        self.directory = directory
+    }
+
+    /// Starts nodes named a, b, ... where each later one has the first as its peer, and waits until all see all.
+    static func with(
+        nodeCount: Int, arguments: [String] = [], _ body: (ClusterFixture) async throws -> Void
+    ) async throws {
+        let directory = FileManager.default.temporaryDirectory.appending(path: "shoal-test-\(UUID().uuidString)")
+        defer { try? FileManager.default.removeItem(at: directory) }
+        let names = Array("abcdefgh").prefix(nodeCount).map(String.init)
+        let ports = try freePorts(nodeCount * 2)
+        var nodes: [NodeProcess] = []
+        for (index, name) in names.enumerated() {
+            let peer = nodes.first.map { ["--peer", $0.link] } ?? []
+            nodes.append(
+                try NodeProcess(
+                    name: name, api: "127.0.0.1:\(ports[index * 2])", link: "127.0.0.1:\(ports[index * 2 + 1])",
+                    directory: directory.appending(path: name), arguments: peer + arguments))
+        }
+        let fixture = ClusterFixture(nodes: nodes, directory: directory)
+        do {
+            try await fixture.waitUntilConnected()
+            try await body(fixture)
+        } catch {
+            let logs = nodes.map { "--- log of node \($0.name)\n\($0.log)" }.joined(separator: "\n")
+            await fixture.stop()
+            throw TestFailure("\(error)\n\(logs)")
+        }
+        await fixture.stop()
+    }
+
+    func stop() async {
+        for node in nodes { await node.stop() }
+    }
+
+    private func waitUntilConnected() async throws {
+        for node in nodes {
+            try await eventually("node \(node.name) sees \(self.nodes.count) nodes") {
+                guard node.isRunning else { throw TestFailure("node \(node.name) ended: \(node.log)") }
+                let found: [NodeReport]? = try? await self.get("/shoal/v1/nodes", from: node)
+                return found?.filter { $0.memoryAvailable != nil }.count == self.nodes.count
+            }
+        }
+    }
+
+    // MARK: HTTP
+
+    func get<Value: Decodable>(_ path: String, from node: NodeProcess) async throws -> Value {
+        let (status, body) = try await send(.GET, path, to: node)
+        guard status == 200 else { throw TestFailure("GET \(path) answered \(status): \(String(decoding: body, as: UTF8.self))") }
+        return try JSONDecoder().decode(Value.self, from: body)
+    }
+
+    /// Any request; JSON text as body.
+    func send(
+        _ method: HTTPMethodName, _ path: String, to node: NodeProcess, body: String? = nil
+    ) async throws -> (status: Int, body: Data) {
+        var request = HTTPClientRequest(url: "http://\(node.api)\(path)")
+        request.method = .init(rawValue: method.rawValue)
+        if let body {
+            request.headers.add(name: "content-type", value: "application/json")
+            request.body = .bytes(ByteBuffer(string: body))
+        }
+        let response = try await HTTPClient.shared.execute(request, timeout: .seconds(120))
+        let data = try await response.body.collect(upTo: 16 << 20)
+        return (Int(response.status.code), Data(data.readableBytesView))
+    }
+
+    enum HTTPMethodName: String { case GET, POST, DELETE }
+
+    /// Loads a model and waits until it answers.
+    func load(_ model: URL, layers: String?, on node: NodeProcess) async throws -> InstanceReport {
+        let request = LoadRequest(
+            model: model.path, layers: try layers.map { try LoadRequest.assignments(parsing: $0) } ?? [],
+            contextTokenCount: 1024)
+        let body = String(decoding: try JSONEncoder().encode(request), as: UTF8.self)
+        let (status, answer) = try await send(.POST, "/shoal/v1/instances", to: node, body: body)
+        guard (200..<300).contains(status) else {
+            throw TestFailure("load answered \(status): \(String(decoding: answer, as: UTF8.self))")
+        }
+        let id = try JSONDecoder().decode(InstanceReport.self, from: answer).id
+        try await eventually("instance \(id) is ready") {
+            let report = try await self.instance(id, from: node)
+            if report.phase == .failed { throw TestFailure("instance failed: \(report.problem ?? "?")") }
+            return report.phase == .ready
+        }
+        return try await instance(id, from: node)
+    }
+
+    func instance(_ id: InstanceID, from node: NodeProcess) async throws -> InstanceReport {
+        try await get("/shoal/v1/instances/\(id)", from: node)
+    }
+
+    /// A plain chat answer: the HTTP status and the parsed JSON.
+    func chat(
+        _ question: String, on node: NodeProcess, model: String = TestFiles.referenceName, maxTokens: Int = 48
+    ) async throws -> (status: Int, json: JSONObject) {
+        let body = JSONObject([
+            "model": model, "temperature": 0, "max_tokens": maxTokens,
+            "messages": [["role": "user", "content": question]],
+        ])
+        let (status, data) = try await send(.POST, "/v1/chat/completions", to: node, body: body.text)
+        return (status, try JSONObject(data))
+    }
+}
+
+/// Loosely typed JSON, for looking into answers.
+struct JSONObject {
+    let value: [String: Any]
+
+    init(_ value: [String: Any]) { self.value = value }
+
+    init(_ data: Data) throws {
+        guard let value = try JSONSerialization.jsonObject(with: data) as? [String: Any] else {
+            throw TestFailure("not a JSON object: \(String(decoding: data, as: UTF8.self))")
+        }
+        self.value = value
+    }
+
+    var text: String {
+        (try? JSONSerialization.data(withJSONObject: value)).map { String(decoding: $0, as: UTF8.self) } ?? "{}"
+    }
+
+    /// Follows keys and array indexes: `at(["choices", 0, "message", "content"])`.
+    func at(_ path: [any Sendable]) -> Any? {
+        path.reduce(value as Any?) { current, step in
+            switch step {
+            case let key as String: (current as? [String: Any])?[key]
+            case let index as Int: (current as? [Any]).flatMap { $0.indices.contains(index) ? $0[index] : nil }
+            default: nil
+            }
+        }
+    }
+
+    func string(_ path: [any Sendable]) -> String? { at(path) as? String }
+    func integer(_ path: [any Sendable]) -> Int? { at(path) as? Int }
+}
+
+/// Ports that were free a moment ago.
+func freePorts(_ count: Int) throws -> [Int] {
+    var sockets: [Int32] = []
+    defer { for socket in sockets { close(socket) } }
+    return try (0..<count).map { _ in
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        sockets.append(descriptor)
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = inet_addr("127.0.0.1")
+        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let bound = withUnsafeMutablePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(descriptor, $0, length) }
+        }
+        guard bound == 0 else { throw TestFailure("no free port: errno \(errno)") }
+        withUnsafeMutablePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { _ = getsockname(descriptor, $0, &length) }
+        }
+        return Int(UInt16(bigEndian: address.sin_port))
+    }
+}
