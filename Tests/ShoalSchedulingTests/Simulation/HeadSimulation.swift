@@ -271,8 +271,8 @@ extension HeadSimulation {
                     violate("request \(number) goes on although its reader is slow")
                 }
             }
-            let expected =
-                output < 0 ? request.promptTokens[Int(entry.position)] : clients[number].expected.tokens[output]
+            let tokens = request.promptTokens + clients[number].expected.tokens
+            let expected = tokens.indices.contains(Int(entry.position)) ? tokens[Int(entry.position)] : nil
             if entry.token != expected { violate("request \(number) sends \(entry.token) at \(entry.position)") }
             if entry.wantsOutput != (output >= -1) { violate("request \(number): output wanted at \(entry.position)") }
             if clients[number].decodesInFlight > 1 { violate("request \(number) has two decode tokens under way") }
@@ -291,6 +291,10 @@ extension HeadSimulation {
     private mutating func owner(of entry: BatchEntry) -> Int {
         guard entry.position == 0 else { return owners[entry.sequence] ?? 0 }
         let number = ReferenceModel.requestNumber(ofFirstToken: entry.token)
+        guard clients.indices.contains(number) else {
+            violate("\(entry.token) begins no prompt")
+            return 0
+        }
         if let previous = owners[entry.sequence], previous != number, clients[previous].terminal == nil {
             violate("sequence \(entry.sequence) goes to \(number) while \(previous) has it")
         }
