@@ -1,5 +1,5 @@
 package import ShoalCore
-package import ShoalModel
+import ShoalModel
 import SystemPackage
 
 #if canImport(Glibc)

@@ -1,6 +1,6 @@
 import Crypto
 package import ShoalCore
-package import ShoalModel
+import ShoalModel
 
 /// What makes two copies of a model equal, whatever their names and folders.
 ///
