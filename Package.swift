@@ -68,7 +68,7 @@ let effectfulTargets: [Target] = [
         "ShoalGateway",
         [
             "ShoalCore", nioCore, logging, product("Hummingbird", "hummingbird"),
-            product("ServiceLifecycle", "swift-service-lifecycle"),
+            product("HTTPTypes", "swift-http-types"), product("ServiceLifecycle", "swift-service-lifecycle"),
         ]),
     .executableTarget(
         name: "shoal",
@@ -84,7 +84,13 @@ let effectfulTargets: [Target] = [
     test("ShoalLinksTests", ["ShoalCore", "ShoalWire", "ShoalLinks", "ShoalTesting", nioCore, nioPosix]),
     test("ShoalEngineTests", ["ShoalCore", "ShoalModel", "ShoalStore", "ShoalWire", "ShoalLinks", "ShoalEngine", "ShoalTesting", nioCore, nioPosix]),
     test("ShoalNodeTests", ["ShoalCore", "ShoalModel", "ShoalWire", "ShoalLinks", "ShoalEngine", "ShoalNode", "ShoalScheduling", "ShoalTesting", nioCore, nioPosix]),
-    test("ShoalGatewayTests", ["ShoalCore", "ShoalGateway", product("HummingbirdTesting", "hummingbird")]),
+    test(
+        "ShoalGatewayTests",
+        [
+            "ShoalCore", "ShoalGateway", nioCore, nioPosix, logging, product("Hummingbird", "hummingbird"),
+            product("HTTPTypes", "swift-http-types"), product("HummingbirdTesting", "hummingbird"),
+        ]),
+    test("ShoalCommandTests", ["ShoalCore", "shoal", nioCore, logging, product("Configuration", "swift-configuration")]),
     test("ShoalEndToEndTests", ["ShoalCore", "ShoalTesting", product("AsyncHTTPClient", "async-http-client")]),
 ]
 
@@ -101,6 +107,7 @@ let package = Package(
                 .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0"),
                 .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
                 .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+                .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
                 .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
                 .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
                 .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),

@@ -56,9 +56,10 @@ struct Routes {
         }
         let allowed = handlers.keys.map(\.rawValue).sorted().joined(separator: ", ")
         for method in Routes.knownMethods {
-            let handler = handlers[method] ?? { request, _ in
-                throw RequestError(.methodNotAllowed, "\(path) answers \(allowed), not \(request.method.rawValue)")
-            }
+            let handler =
+                handlers[method] ?? { request, _ in
+                    throw RequestError(.methodNotAllowed, "\(path) answers \(allowed), not \(request.method.rawValue)")
+                }
             router.on(RouterPath(path), method: method, use: handler)
         }
     }

@@ -1,3 +1,4 @@
+import HTTPTypes
 import Hummingbird
 import ShoalCore
 
@@ -38,7 +39,8 @@ struct InstancesEndpoint: Sendable {
         }
         guard matches.count == 1 else {
             let ids = matches.map(\.id.description).joined(separator: ", ")
-            throw ShoalError(.invalidRequest, "\(matches.count) instances serve \"\(name)\": \(ids); name one by its id")
+            throw ShoalError(
+                .invalidRequest, "\(matches.count) instances serve \"\(name)\": \(ids); name one by its id")
         }
         return match
     }

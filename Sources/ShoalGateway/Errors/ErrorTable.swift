@@ -1,3 +1,4 @@
+import HTTPTypes
 import ShoalCore
 
 /// The one place that says which HTTP status and which OpenAI error type a failure has.

@@ -1,3 +1,4 @@
+import HTTPTypes
 
 extension HTTPField.Name {
     /// The instance that answered. A static name that is not valid would be our bug.

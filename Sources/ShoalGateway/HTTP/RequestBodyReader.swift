@@ -1,3 +1,4 @@
+import HTTPTypes
 import Hummingbird
 import NIOCore
 import ShoalCore
@@ -57,7 +58,9 @@ private struct RefusingWriter: ResponseBodyWriter {
 
     @concurrent mutating func write(_ buffer: ByteBuffer) async throws { try await base.write(buffer) }
 
-    @concurrent consuming func finish(_ trailingHeaders: HTTPFields?) async throws { try await base.finish(trailingHeaders) }
+    @concurrent consuming func finish(_ trailingHeaders: HTTPFields?) async throws {
+        try await base.finish(trailingHeaders)
+    }
 }
 
 /// Nil if an escape is broken or the result is not UTF-8.

@@ -47,7 +47,8 @@ extension JSONValue {
             case "\n": text += "\\n"
             case "\r": text += "\\r"
             case "\t": text += "\\t"
-            case "\u{0}"..."\u{1F}": text += "\\u00\(hexadecimalDigit(scalar.value >> 4))\(hexadecimalDigit(scalar.value & 15))"
+            case "\u{0}"..."\u{1F}":
+                text += "\\u00\(hexadecimalDigit(scalar.value >> 4))\(hexadecimalDigit(scalar.value & 15))"
             default: text.unicodeScalars.append(scalar)
             }
         }

@@ -31,7 +31,8 @@ struct Answers: Sendable {
     }
 
     @concurrent private func forEachEvent(
-        until closed: AsyncStream<Void>, _ body: @concurrent (_ index: Int, _ event: GenerationEvent) async throws -> Void
+        until closed: AsyncStream<Void>,
+        _ body: @concurrent (_ index: Int, _ event: GenerationEvent) async throws -> Void
     ) async throws {
         try await withThrowingTaskGroup(of: (index: Int, event: GenerationEvent).self) { group in
             // Leaving the group for any reason cancels its tasks, and with them every answer that is being read.

@@ -46,7 +46,9 @@ struct CompletionRequest {
         return prompts
     }
 
-    private static func prompt(_ value: JSONValue, _ fields: RequestFields) throws(RequestError) -> GenerationRequest.Input {
+    private static func prompt(_ value: JSONValue, _ fields: RequestFields) throws(RequestError)
+        -> GenerationRequest.Input
+    {
         switch value {
         case .string(let text): return .text(text)
         case .array(let elements) where !elements.isEmpty: return .tokens(try tokens(elements, fields))

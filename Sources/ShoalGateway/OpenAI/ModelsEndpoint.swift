@@ -16,7 +16,8 @@ struct ModelsEndpoint: Sendable {
     func retrieve(_ request: Request, _ context: GatewayRequestContext) async throws -> Response {
         let name = try request.pathSuffix(after: "\(ModelsEndpoint.path)/")
         guard let model = await inference.servedModels().first(where: { $0.name == name }) else {
-            throw ShoalError(.modelNotFound, "no instance serves the model \"\(name)\"; GET /v1/models lists those that do")
+            throw ShoalError(
+                .modelNotFound, "no instance serves the model \"\(name)\"; GET /v1/models lists those that do")
         }
         return .json(model.json)
     }
