@@ -59,6 +59,8 @@ package struct FrameFlags: OptionSet, Hashable, Sendable {
 
     /// On `microBatch`: the outputs must carry the logits of every entry that wants an output, as payload.
     package static let wantsLogits = FrameFlags(rawValue: 1 << 0)
+    /// On `controlReply`: the request failed; the description is a JSON `ShoalError`.
+    package static let failed = FrameFlags(rawValue: 1 << 1)
 }
 
 /// One message between two processes.
