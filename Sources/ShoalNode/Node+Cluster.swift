@@ -1,4 +1,5 @@
 package import ShoalCore
+import ShoalEngine
 import ShoalModel
 import ShoalPlanning
 
@@ -57,13 +58,13 @@ extension Node: ClusterService {
 
     /// What this node could take now.
     func announcement() -> NodeAnnouncement {
-        let memory = SystemMemory.now()
-        let held = ownStageBytes
-        let limited = configuration.memoryLimit.map { min($0.minus(held), memory.available) }
+                let held = ownStageBytes
+        let available = MachineFacts.memoryAvailable ?? .zero
+        let limited = configuration.memoryLimit.map { min($0.minus(held), available) }
         return NodeAnnouncement(
             id: id, name: configuration.name, linkAddress: linkAddress, apiAddress: configuration.apiAddress,
-            threadCount: configuration.threadCount, memoryTotal: memory.total,
-            memoryAvailable: limited ?? memory.available, shoalVersion: ShoalVersion.current)
+            threadCount: configuration.threadCount, memoryTotal: MachineFacts.memoryTotal ?? .zero,
+            memoryAvailable: limited ?? available, shoalVersion: ShoalVersion.current)
     }
 
     /// What stages on this node hold, as their heads report it.

@@ -1,3 +1,4 @@
+import NIOCore
 package import ShoalCore
 
 /// Requests of this node's clients, wherever the head is.

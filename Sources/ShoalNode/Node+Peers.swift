@@ -1,3 +1,4 @@
+import Logging
 import NIOCore
 import ShoalCore
 import ShoalEngine
@@ -17,17 +18,17 @@ extension Node {
         while !Task.isCancelled {
             do throws(ShoalError) {
                 let (connection, hello) = try await LinkDialer.dial(
-                    LinkAddress(parsing: address), eventLoop: dataLoop, hello: hello(purpose: .control),
+                    LinkAddress(parsing: address), eventLoop: dataLoop, hello: identity.hello(purpose: .control),
                     deadline: configuration.limits.dialDeadline)
                 guard hello.nodeID != id else {
                     connection.close(because: nil)
                     peers.removeTarget(address)
                     return
                 }
-                let link = attach(connection, hello)
+                let closing = attach(connection, hello)
                 peers.targetConnected(address, to: hello.nodeID)
                 delay = configuration.limits.redialDelay
-                let reason = await link.waitForClose()
+                let reason = await closing.wait()
                 peers.targetFailed(address, problem: reason?.message ?? "the link was closed")
             } catch {
                 peers.targetFailed(address, problem: error.message)
@@ -52,8 +53,9 @@ extension Node {
     }
 
     @discardableResult
-    private func attach(_ connection: FrameConnection, _ hello: LinkHello) -> ControlLink {
-        let link = ControlLink(connection: connection, peer: hello, handler: NodeControlHandler(node: self))
+    private func attach(_ connection: FrameConnection, _ hello: LinkHello) -> LinkClosing {
+        let handler = NodeControlHandler(node: self)
+        let link = ControlLink(connection: connection, peer: hello, handler: handler)
         if peers.add(link, hello: hello) {
             logger.info("node connected", metadata: ["node.id": "\(hello.nodeID)", "node.name": "\(hello.nodeName)"])
         }
@@ -62,7 +64,7 @@ extension Node {
         send(.instances(Array(ownReports.values)), over: link)
         let addresses = peers.connected.values.map(\.hello.linkAddress)
         for peer in peers.connected.values { peer.links.first.map { send(.linkAddresses(addresses), over: $0) } }
-        return link
+        return handler.closing
     }
 
     func linkClosed(_ link: ControlLink, because error: ShoalError?) async {
@@ -138,9 +140,9 @@ extension Node {
         guard let hello = peers.connected[node]?.hello else {
             throw ShoalError(.linkLost, "node \(node) is not connected to node \(configuration.name)")
         }
-        let purpose = LinkPurpose.data(instance: instance, generation: generation, boundary: boundary)
+        let purpose = LinkHello.Purpose.data(instance: instance, generation: generation, boundary: boundary)
         let (connection, _) = try await LinkDialer.dial(
-            LinkAddress(parsing: hello.linkAddress), eventLoop: dataLoop, hello: self.hello(purpose: purpose),
+            LinkAddress(parsing: hello.linkAddress), eventLoop: dataLoop, hello: identity.hello(purpose: purpose),
             deadline: configuration.limits.dialDeadline)
         return connection
     }

@@ -5,7 +5,6 @@ package import ShoalCore
 package import ShoalEngine
 import ShoalLinks
 import ShoalWire
-import Synchronization
 
 /// One running daemon: its links, the stages it holds and the instances it heads.
 ///
@@ -18,6 +17,7 @@ package actor Node {
     nonisolated let launcher: any EngineLauncher
     nonisolated let dataLoop: any EventLoop
     nonisolated let models: ModelLibrary
+    nonisolated let identity: NodeIntroduction
     nonisolated let streams = RequestStreams()
     nonisolated let heads = HeadTable()
     /// Control events that need no order among requests, handled one by one.
@@ -45,6 +45,7 @@ package actor Node {
     /// Reads or makes the node's identity. Throws `fileUnreadable` when the data folder cannot be used.
     package init(configuration: NodeConfiguration, launcher: any EngineLauncher, logger: Logger) throws(ShoalError) {
         id = try NodeIdentity.loadOrCreate(in: configuration.dataDirectory)
+        identity = NodeIntroduction(id: id, configuration: configuration)
         self.configuration = configuration
         self.launcher = launcher
         self.logger = logger
@@ -79,27 +80,15 @@ package actor Node {
 
     private func bind() async throws(ShoalError) {
         let listener = try await LinkListener.bind(
-            address: LinkAddress(parsing: configuration.linkAddress), eventLoop: dataLoop,
-            hello: { [weak self] in self?.hello(purpose: .control) },
+            LinkAddress(parsing: configuration.linkAddress), eventLoopGroup: dataLoop,
+            hello: { [identity] in identity.hello(purpose: .control) },
             onLink: { [weak self] connection, hello in
                 guard let self else { return connection.close(because: nil) }
-                self.inboxContinuation.yield(.linkAccepted(connection, hello))
+                inboxContinuation.yield(.linkAccepted(connection, hello))
             })
         self.listener = listener
         linkAddress = listener.boundAddress.description
-        boundLinkAddressForHello.withLock { $0 = linkAddress }
-    }
-
-    /// What `hello` tells; set once the port is known.
-    nonisolated let boundLinkAddressForHello = Mutex<String?>(nil)
-
-    /// How this node introduces itself on a new link.
-    nonisolated func hello(purpose: LinkPurpose) -> LinkHello {
-        LinkHello(
-            protocolNumber: ShoalVersion.protocolNumber, nodeID: id, nodeName: configuration.name,
-            shoalVersion: ShoalVersion.current, llamaBuild: nil,
-            linkAddress: boundLinkAddressForHello.withLock { $0 } ?? configuration.linkAddress,
-            apiAddress: configuration.apiAddress, purpose: purpose)
+        identity.bound(to: linkAddress)
     }
 
     private func handleInbox() async {

@@ -12,6 +12,8 @@ package struct NodeConfiguration: Sendable {
     package var apiAddress: String?
     /// HOST:PORT of nodes to connect to.
     package var peerAddresses: [String]
+    /// What this node's engines are built from, told to peers; empty when it is not known.
+    package var llamaBuild: String
     /// Threads of each engine.
     package var threadCount: Int
     /// The most memory that stages on this node may take together; nil means what the machine has available.
@@ -26,6 +28,7 @@ package struct NodeConfiguration: Sendable {
         self.linkAddress = linkAddress
         apiAddress = nil
         peerAddresses = []
+        llamaBuild = ""
         threadCount = 1
         memoryLimit = nil
         modelFolders = []

@@ -7,6 +7,8 @@ import ShoalWire
 /// order; everything else goes to the node.
 final class NodeControlHandler: ControlLinkHandler {
     private let node: Node
+    /// For whoever keeps the link alive.
+    let closing = LinkClosing()
 
     init(node: Node) { self.node = node }
 
@@ -35,5 +37,6 @@ final class NodeControlHandler: ControlLinkHandler {
 
     func closed(_ link: ControlLink, because error: ShoalError?) {
         node.inboxContinuation.yield(.linkClosed(link, error))
+        closing.resolve(error)
     }
 }

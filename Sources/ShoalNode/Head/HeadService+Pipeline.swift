@@ -18,7 +18,9 @@ extension HeadService {
             try await connectStages(generation)
             guard generation == lifecycle.generation else { return }
             makeScheduler()
-            lastStage?.assumeIsolated { $0.post(.configureSampler(Self.warmUpSequence, .greedy)) }
+            post(.configureSampler(Self.warmUpSequence, .greedy)) { head, error in
+                head.perform(head.lifecycle.warmUpFailed(generation: generation, error: error, now: head.now))
+            }
             let entry = BatchEntry(
                 sequence: Self.warmUpSequence, position: 0, token: TokenID(rawValue: 0), wantsOutput: true)
             try send(MicroBatch(number: Self.warmUpBatchNumber, entries: [entry]))
@@ -38,9 +40,7 @@ extension HeadService {
             throw ShoalError(.internal, "the head's own stage is not loaded")
         }
         lastStage = stage
-        stage.assumeIsolated { stage in
-            stage.deliverOutputs { [weak self] frame in self?.assumeIsolated { $0.receive(frame) } }
-        }
+        await stage.deliverOutputs { [weak self] frame in self?.assumeIsolated { $0.receive(frame) } }
         closeFirstStageLink()
         guard order.stages.count > 1 else { return }
         let link = try await node.dialStage(
@@ -63,10 +63,18 @@ extension HeadService {
         scheduler = HeadScheduler(configuration: configuration)
     }
 
+    /// Tells the last stage's engine something, in order with the micro-batches.
+    func post(
+        _ request: EngineRequest, onFailure: @escaping @Sendable (isolated HeadService, ShoalError) -> Void
+    ) {
+        lastStage?.assumeIsolated { stage in
+            stage.post(request) { [weak self] error in self?.assumeIsolated { onFailure($0, error) } }
+        }
+    }
+
     func send(_ batch: MicroBatch) throws(ShoalError) {
-        let frame = Frame(
-            kind: .microBatch, instance: order.id, generation: lifecycle.generation, number: batch.number,
-            description: try MicroBatchDescription(batch: batch, activations: nil).encoded())
+        let frame = try MicroBatchDescription(batch: batch, activations: nil)
+            .frame(instance: order.id, generation: lifecycle.generation)
         if order.stages.count == 1 {
             lastStage?.assumeIsolated { $0.receiveFromUpstream(frame) }
         } else {
@@ -91,18 +99,22 @@ extension HeadService {
     private func receiveOutputs(_ frame: Frame) throws(ShoalError) {
         if frame.number == Self.warmUpBatchNumber { return }
         if frame.number == Self.warmUpClearNumber {
-            lastStage?.assumeIsolated { $0.post(.releaseSampler(Self.warmUpSequence)) }
+            post(.releaseSampler(Self.warmUpSequence)) { _, _ in }
             return perform(lifecycle.warmUpSucceeded(generation: frame.generation, now: now))
         }
         let outputs = try OutputsDescription(decoding: frame)
-        perform(scheduler?.outputsArrived(batchNumber: frame.number, outputs.tokens, now: now) ?? [])
+        perform(
+            scheduler?.outputsArrived(
+                batchNumber: frame.number, generation: frame.generation, tokens: outputs.tokens, now: now) ?? [])
     }
 
     private func receiveFailure(_ frame: Frame, _ error: ShoalError) {
         if frame.number >= Self.warmUpBatchNumber {
             perform(lifecycle.warmUpFailed(generation: frame.generation, error: error, now: now))
         } else {
-            perform(scheduler?.batchFailed(batchNumber: frame.number, error, now: now) ?? [])
+            perform(
+                scheduler?.batchFailed(
+                    batchNumber: frame.number, generation: frame.generation, error: error, now: now) ?? [])
         }
     }
 

@@ -1,3 +1,4 @@
+import Logging
 import ShoalCore
 import ShoalEngine
 import ShoalScheduling
@@ -98,9 +99,13 @@ extension HeadService {
                 perform(lifecycle.pipelineBroken(generation: lifecycle.generation, error: error, now: now))
             }
         case .configureSampler(let sequence, let parameters):
-            lastStage?.assumeIsolated { $0.post(.configureSampler(sequence, parameters)) }
+            post(.configureSampler(sequence, parameters)) { head, error in
+                head.perform(head.scheduler?.samplerRefused(sequence, error: error, now: head.now) ?? [])
+            }
         case .releaseSampler(let sequence):
-            lastStage?.assumeIsolated { $0.post(.releaseSampler(sequence)) }
+            post(.releaseSampler(sequence)) { [logger] _, error in
+                logger.warning("a sampler was not released", metadata: ["error": "\(error)"])
+            }
         case .emit(let id, let event):
             let sink = event.isTerminal ? sinks.removeValue(forKey: id) : sinks[id]
             sink?(event)

@@ -14,7 +14,7 @@ enum NodeFolders {
             try FileManager.default.createDirectory(
                 atPath: path, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
         } catch {
-            throw ShoalError(.fileUnreadable, "the folder \(path) cannot be made: \(error.localizedDescription)")
+            throw ShoalError(.fileUnreadable, "the folder \(path) cannot be made: \(error)")
         }
     }
 

@@ -1,4 +1,4 @@
-import Logging
+package import Logging
 package import NIOCore
 package import ShoalCore
 package import ShoalEngine
@@ -29,6 +29,11 @@ package actor StageHost {
     private let dial: Dial
     private let notify: @Sendable (StageNotice) -> Void
     private let logger: Logger
+
+    /// How long an engine may take to forget its sequences: it may be in the middle of a micro-batch.
+    private static let resetDeadline = Duration.seconds(60)
+    /// How long a load may go without progress; the lifecycle gives up first, this is for an engine whose head is gone.
+    private static let loadStallDeadline = Duration.seconds(120)
 
     private var assignment: StageAssignment?
     private var engine: (any EngineHandle)?
@@ -63,7 +68,7 @@ package actor StageHost {
         assignment = order
         closeLinks()
         if let reusable, let loaded {
-            try await expectDone(reusable.request(.reset, deadline: .seconds(30)))
+            _ = try await reusable.request(.reset, deadline: Self.resetDeadline)
             try requireCurrent(order)
             return StagePrepared(loaded: loaded, build: reusable.build)
         }
@@ -102,14 +107,13 @@ package actor StageHost {
     /// Text requests and samplers: the head's own business with its engine.
     package func request(_ request: EngineRequest, deadline: Duration) async throws(ShoalError) -> EngineReply {
         guard let engine else { throw ShoalError(.unavailable, "the engine of instance \(instance) is not running") }
-        let reply = try await engine.request(request, deadline: deadline)
-        if case .failed(let error) = reply { throw error }
-        return reply
+        return try await engine.request(request, deadline: deadline)
     }
 
-    /// Sends an engine request whose reply nobody needs, in order with the micro-batches.
-    package func post(_ request: EngineRequest) {
-        engine?.post(request)
+    /// Sends an engine request at once, in order with the micro-batches; `onFailure` is called on the loop if the engine
+    /// refuses it.
+    package func post(_ request: EngineRequest, onFailure: @escaping @Sendable (ShoalError) -> Void) {
+        engine?.post(request, onFailure: onFailure)
     }
 
     /// A frame from the stage before, or from the head in the first stage. Call on `eventLoop`.
@@ -166,25 +170,19 @@ package actor StageHost {
     }
 
     private func load(_ order: StageAssignment, into fresh: any EngineHandle) async throws(ShoalError) -> StagePrepared {
-        let reply = try await fresh.request(.load(order.load), deadline: NodeLimits().loadDeadline)
+        let reply = try await fresh.request(.load(order.load), deadline: Self.loadStallDeadline)
         try requireCurrent(order)
-        switch reply {
-        case .loaded(let stage):
-            loaded = stage
-            return StagePrepared(loaded: stage, build: fresh.build)
-        case .failed(let error): throw error
-        default: throw ShoalError(.protocolViolation, "the engine answered a load request with something else")
+        guard case .loaded(let stage) = reply else {
+            throw ShoalError(.protocolViolation, "the engine answered a load request with something else")
         }
+        loaded = stage
+        return StagePrepared(loaded: stage, build: fresh.build)
     }
 
     private func requireCurrent(_ order: StageAssignment) throws(ShoalError) {
         guard assignment == order, !isUnloaded else {
             throw ShoalError(.cancelled, "generation \(order.generation) of instance \(instance) is not current")
         }
-    }
-
-    private func expectDone(_ reply: EngineReply) throws(ShoalError) {
-        if case .failed(let error) = reply { throw error }
     }
 
     private func closeLinks() {
@@ -242,8 +240,7 @@ extension StageHost: FrameReceiver {
         } else if let engine, connection === engine.connection {
             self.engine = nil
             loaded = nil
-            // Ends when the engine is reaped, which its handle guarantees; nobody needs to cancel it.
-            Task { self.reportLoss(await engine.waitForExit().asError) }
+            reportLoss(error ?? ShoalError(.engineLost, "the engine was stopped"))
         }
     }
 

@@ -112,6 +112,14 @@ package struct HeadScheduler: Sendable {
         return end(sequence, .failed(error)) + proceed(now: now)
     }
 
+    /// The last stage refused the sampler that `configureSampler` asked for, a bad grammar for example: that request fails.
+    package mutating func samplerRefused(
+        _ sequence: SequenceID, error: ShoalError, now: Duration
+    ) -> [HeadSchedulerAction] {
+        guard slots.indices.contains(Int(sequence.rawValue)) else { return [] }
+        return end(sequence, .failed(error)) + proceed(now: now)
+    }
+
     /// The reader took `tokenCount` tokens more of what `text` events told.
     package mutating func consumed(_ id: RequestID, tokenCount: Int, now: Duration) -> [HeadSchedulerAction] {
         guard let sequence = sequences[id], tokenCount > 0 else { return [] }
