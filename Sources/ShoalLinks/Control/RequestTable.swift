@@ -46,6 +46,13 @@ package struct RequestTable<Reply: Sendable> {
         return true
     }
 
+    /// Gives a request a new deadline; nothing happens when nobody waits for that number any more.
+    package mutating func extend(_ number: UInt64, schedule: (UInt64) -> Scheduled<Void>) {
+        guard let entry = entries[number] else { return }
+        entry.deadline.cancel()
+        entries[number] = Entry(pending: entry.pending, deadline: schedule(number))
+    }
+
     /// Drops a request whose caller gave up; its reply, if one comes, is ignored.
     package mutating func forget(_ pending: PendingReply<Reply>) {
         guard let entry = entries.first(where: { $0.value.pending === pending }) else { return }

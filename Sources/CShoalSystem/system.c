@@ -1,2 +1,0 @@
-#include "CShoalSystem.h"
-void shoal_system_placeholder(void) {}

@@ -1,0 +1,77 @@
+package import ShoalCore
+
+/// How an engine ended.
+package struct EngineExit: Hashable, Sendable {
+    package enum Cause: Hashable, Sendable {
+        case exited(code: Int32)
+        case signal(Int32)
+        /// Killed by the kernel because memory ran out.
+        case outOfMemory
+        /// libllama, or a Swift runtime check, gave up; its own words.
+        case aborted(message: String)
+    }
+
+    package var cause: Cause
+    /// Whether this node asked for it.
+    package var wasRequested: Bool
+
+    package init(cause: Cause, wasRequested: Bool) {
+        self.cause = cause
+        self.wasRequested = wasRequested
+    }
+
+    /// For people: "the engine was killed by signal 9 (SIGKILL)".
+    package var sentence: String {
+        switch cause {
+        case .exited(let code): "the engine exited with code \(code)"
+        case .signal(let number): "the engine was killed by signal \(number)\(Self.name(of: number))"
+        case .outOfMemory:
+            "the engine was killed by the system because memory ran out; "
+                + "give this node fewer layers or a shorter context"
+        case .aborted(let message): "the engine aborted: \(message)"
+        }
+    }
+
+    /// `engineLost`, with `sentence`.
+    package var error: ShoalError { ShoalError(.engineLost, sentence) }
+
+    private static func name(of signal: Int32) -> String {
+        let names: [Int32: String] = [
+            1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 4: "SIGILL", 6: "SIGABRT", 8: "SIGFPE", 9: "SIGKILL",
+            11: "SIGSEGV", 13: "SIGPIPE", 15: "SIGTERM",
+        ]
+        return names[signal].map { " (\($0))" } ?? ""
+    }
+}
+
+/// What is known when a child has ended; `cause` decides what to call it.
+struct ExitEvidence {
+    private static let abort: Int32 = 6
+    private static let kill: Int32 = 9
+
+    /// -1 when a signal ended it.
+    var exitCode: Int32
+    /// -1 when it exited.
+    var signal: Int32
+    var wasRequested: Bool
+    /// The kernel's count of processes killed for lack of memory grew while the child ran.
+    var memoryRanOut: Bool
+    var logTail: [String]
+
+    var cause: EngineExit.Cause {
+        guard signal >= 0 else { return .exited(code: exitCode) }
+        if signal == Self.kill {
+            return memoryRanOut && !wasRequested ? .outOfMemory : .signal(signal)
+        }
+        // A trap of the Swift runtime is a signal of its own per architecture, so its message decides, not the number.
+        if let message = abortMessage { return .aborted(message: message) }
+        return signal == Self.abort ? .aborted(message: logTail.last ?? "no message") : .signal(signal)
+    }
+
+    /// The last line that reads like somebody's last words. Sources: `ggml_abort` in ggml.c, libstdc++'s terminate
+    /// handler, the Swift runtime.
+    private var abortMessage: String? {
+        let marks = ["GGML_ASSERT(", "GGML_ABORT", "fatal error", "Fatal error", "terminate called", "what():"]
+        return logTail.last { line in marks.contains { line.contains($0) } }
+    }
+}

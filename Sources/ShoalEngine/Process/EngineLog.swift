@@ -1,0 +1,36 @@
+internal import Synchronization
+
+/// What an engine wrote to its standard error: a bounded file and the last lines in memory.
+final class EngineLog: Sendable {
+    private struct State {
+        var tail = LogTail()
+        var file: RotatingFile?
+    }
+
+    private let state: Mutex<State>
+
+    /// `path` nil keeps the tail only.
+    init(path: String?, byteCountMax: Int) {
+        state = Mutex(State(file: path.map { RotatingFile(path: $0, byteCountMax: byteCountMax) }))
+    }
+
+    func append(_ bytes: UnsafeRawBufferPointer) {
+        state.withLock { state in
+            state.tail.append(bytes)
+            state.file?.write(bytes)
+        }
+    }
+
+    /// At the end of the stream.
+    func finish() {
+        state.withLock { state in
+            state.tail.finish()
+            state.file?.close()
+        }
+    }
+
+    /// Oldest first; last comes why the file is incomplete, if it is.
+    var lines: [String] {
+        state.withLock { state in state.tail.lines + [state.file?.problem].compactMap { $0 } }
+    }
+}

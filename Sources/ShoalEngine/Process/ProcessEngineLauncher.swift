@@ -1,0 +1,101 @@
+package import NIOCore
+package import ShoalCore
+package import ShoalLinks
+
+#if canImport(FoundationEssentials)
+    internal import FoundationEssentials
+#else
+    internal import Foundation
+#endif
+
+/// Starts `shoal-engine` as a child process, which gets one end of a socket pair as its standard input and output.
+package struct ProcessEngineLauncher: EngineLauncher {
+    /// How engines are started, bounded and ended.
+    package struct Configuration: Sendable {
+        package var executablePath: String
+        package var arguments: [String] = []
+        /// Where logs go, `engine-LABEL.log` and its predecessor; nil keeps the last lines in memory only.
+        package var logDirectory: String?
+        /// Of one log file; there are at most two per label.
+        package var logByteCountMax = 4 << 20
+        /// The child's whole environment.
+        package var environment: [String: String]
+        /// From the start to the engine's first word: it may have to load GPU libraries.
+        package var startDeadline = Duration.seconds(30)
+        /// From SIGTERM to SIGKILL.
+        package var stopGrace = Duration.seconds(2)
+
+        package init(
+            executablePath: String, logDirectory: String?,
+            environment: [String: String] = EngineEnvironment.inherited()
+        ) {
+            self.executablePath = executablePath
+            self.logDirectory = logDirectory
+            self.environment = environment
+        }
+    }
+
+    private let configuration: Configuration
+
+    package init(_ configuration: Configuration) { self.configuration = configuration }
+
+    package init(executablePath: String, logDirectory: String?) {
+        self.init(Configuration(executablePath: executablePath, logDirectory: logDirectory))
+    }
+
+    package func launch(
+        label: String, eventLoop: any EventLoop, receiver: any FrameReceiver,
+        onLoadProgress: @escaping @Sendable (Double) -> Void
+    ) async throws(ShoalError) -> any EngineHandle {
+        let log = EngineLog(path: try logPath(label), byteCountMax: configuration.logByteCountMax)
+        let program = ChildProcess.Program(
+            path: configuration.executablePath, arguments: configuration.arguments,
+            environment: configuration.environment)
+        let (child, socket) = try await ChildProcess.start(program, log: log)
+        var links = LinkConfiguration()
+        links.saysGoodbye = false
+        let connection: FrameConnection
+        do throws(ShoalError) {
+            connection = try await FrameConnection.adopting(
+                socket: socket, eventLoop: eventLoop, configuration: links)
+        } catch {
+            child.stop(signal: ProcessEngine.killSignal)
+            throw error
+        }
+        let ending = EngineEnding(child: child, eventLoop: eventLoop, stopGrace: configuration.stopGrace)
+        let session = EngineSession(
+            connection: connection, receiver: receiver, onLoadProgress: onLoadProgress,
+            describeEnd: {
+                let exit = await ending.end()
+                return ending.wasAskedFor ? nil : exit.error
+            })
+        do throws(ShoalError) {
+            let build = try await session.start(deadline: configuration.startDeadline)
+            return ProcessEngine(session: session, ending: ending, log: log, build: build)
+        } catch {
+            ending.askFor()
+            connection.close(because: nil)
+            _ = await ending.end()
+            throw error.during("starting the engine \(configuration.executablePath)").with(lastLogLine: log.lines.last)
+        }
+    }
+
+    private func logPath(_ label: String) throws(ShoalError) -> String? {
+        guard let folder = configuration.logDirectory else { return nil }
+        do {
+            try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        } catch {
+            throw ShoalError(.engineLost, "the folder for engine logs, \(folder), cannot be made: \(error)")
+        }
+        let safe = label.map { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "-") ? $0 : "_" }
+        return "\(folder)/engine-\(String(safe)).log"
+    }
+}
+
+extension ShoalError {
+    /// The same failure with the engine's last words, if it said any.
+    fileprivate func with(lastLogLine line: String?) -> ShoalError {
+        guard let line, !message.contains(line) else { return self }
+        return ShoalError(code, "\(message); its last words: \(line)")
+    }
+}
