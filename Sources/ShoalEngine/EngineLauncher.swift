@@ -31,6 +31,12 @@ package protocol EngineHandle: AnyObject, Sendable {
     /// `engineLost` with the cause of death, `cancelled` when the calling task is cancelled.
     func request(_ request: EngineRequest, deadline: Duration) async throws(ShoalError) -> EngineReply
 
+    /// Sends a request at once, in order with the micro-batches that are sent on the loop; nobody waits for the reply.
+    ///
+    /// `onFailure` is called on the loop when the engine refuses; not when it dies, which the receiver of `launch` learns.
+    /// Call it on the loop.
+    func post(_ request: EngineRequest, onFailure: @escaping @Sendable (ShoalError) -> Void)
+
     /// Returns when the engine is gone; at once when it is already. Any number of callers.
     func waitForExit() async -> EngineExit
 

@@ -27,6 +27,10 @@ final class ProcessEngine: EngineHandle {
         try await session.request(request, deadline: deadline)
     }
 
+    func post(_ request: EngineRequest, onFailure: @escaping @Sendable (ShoalError) -> Void) {
+        session.post(request, onFailure: onFailure)
+    }
+
     func waitForExit() async -> EngineExit { await ending.wait() }
 
     func stop() async {

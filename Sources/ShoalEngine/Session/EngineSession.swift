@@ -11,6 +11,8 @@ package final class EngineSession: FrameReceiver {
     package typealias DescribeEnd = @Sendable () async -> ShoalError?
 
     private static let pendingRequestCountMax = 1024
+    /// Far above the numbers that `RequestTable` counts up from zero.
+    private static let firstPostNumber: UInt64 = 1 << 63
 
     package let connection: FrameConnection
     private let receiver: any FrameReceiver
@@ -22,6 +24,9 @@ package final class EngineSession: FrameReceiver {
     private struct State {
         var requests = RequestTable<EngineReply>(countMax: EngineSession.pendingRequestCountMax)
         var load: (number: UInt64, deadline: Duration)?
+        /// Requests that nobody waits for, by number; those count from `firstPostNumber`.
+        var posted: [UInt64: @Sendable (ShoalError) -> Void] = [:]
+        var nextPostNumber = EngineSession.firstPostNumber
     }
 
     package init(
@@ -76,6 +81,23 @@ package final class EngineSession: FrameReceiver {
         return reply
     }
 
+    /// See `EngineHandle.post`.
+    package func post(_ request: EngineRequest, onFailure: @escaping @Sendable (ShoalError) -> Void) {
+        guard state.value.posted.count < Self.pendingRequestCountMax else {
+            let reason = "\(Self.pendingRequestCountMax) requests wait for the engine already"
+            return onFailure(ShoalError(.overloaded, reason))
+        }
+        do throws(ShoalError) {
+            let description = try FrameJSON.encode(request)
+            let number = state.value.nextPostNumber
+            state.value.nextPostNumber += 1
+            state.value.posted[number] = onFailure
+            connection.send(Frame(kind: .engineRequest, number: number, description: description))
+        } catch {
+            onFailure(error)
+        }
+    }
+
     package func received(_ frame: Frame, on connection: FrameConnection) {
         do throws(ShoalError) {
             switch frame.kind {
@@ -100,6 +122,7 @@ package final class EngineSession: FrameReceiver {
                 let reason = cause ?? ShoalError(.engineLost, "the engine was stopped")
                 started.resolve(.failure(reason))
                 state.value.requests.close(because: reason)
+                state.value.posted = [:]
                 receiver.closed(connection, because: cause)
             }
         }
@@ -107,6 +130,10 @@ package final class EngineSession: FrameReceiver {
 
     private func received(reply frame: Frame) throws(ShoalError) {
         let reply = try FrameJSON.decode(EngineReply.self, from: frame.description)
+        if let onFailure = state.value.posted.removeValue(forKey: frame.number) {
+            if case .failed(let error) = reply { onFailure(error) }
+            return
+        }
         if state.value.load?.number == frame.number { state.value.load = nil }
         // A reply that nobody waits for any more is a legitimate race with the deadline.
         state.value.requests.resolve(frame.number, .success(reply))
