@@ -16,6 +16,9 @@ struct ModelFacts {
     private static let widthMax = 1 << 20
     private static let headCountMax = 1 << 14
     private static let keyElementCountMax = 1 << 14
+    /// Per layer; with `Limits` on layers, tokens and sequences, a whole cache stays below 2^63 bytes.
+    private static let kvByteCountMax = 4 << 20
+    private static let stateByteCountMax = 4 << 30
 
     init(header: GGUFHeader, recipe: FamilyRecipe) throws(ShoalError) {
         let keys = FamilyKeys(header: header, family: recipe.family)
@@ -35,7 +38,12 @@ struct ModelFacts {
         switch recipe.memory {
         case .attention:
             let heads = try ModelFacts.heads(keys, layerCount: layerCount, embeddingWidth: embeddingWidth)
-            kvBytesPerToken = heads.kvHeadCounts.map { ByteCount($0 * (heads.keyLength + heads.valueLength) * 2) }
+            let bytes = heads.kvHeadCounts.map { $0 * (heads.keyLength + heads.valueLength) * 2 }
+            guard bytes.allSatisfy({ $0 <= ModelFacts.kvByteCountMax }) else {
+                throw ShoalError(
+                    .malformedModel, "\(header.fileName): its keys and values are impossibly large per token")
+            }
+            kvBytesPerToken = bytes.map { ByteCount($0) }
             stateBytesPerSequence = none
             let ordinaryScale = embeddingWidth / heads.headCount == heads.keyLength
             peculiarLayerCount = ordinaryScale ? nil : recipe.peculiarLayerCount
@@ -98,7 +106,11 @@ struct ModelFacts {
         let inner = try keys.required("ssm.inner_size", max: widthMax)
         let state = try keys.required("ssm.state_size", max: widthMax)
         let kernel = try keys.required("ssm.conv_kernel", max: widthMax)
-        return ByteCount((kernel - 1) * inner * 4 + state * inner * 4)
+        let bytes = (kernel - 1) * inner * 4 + state * inner * 4
+        guard bytes <= stateByteCountMax else {
+            throw ShoalError(.malformedModel, "\(keys.header.fileName): its recurrent state is impossibly large")
+        }
+        return ByteCount(bytes)
     }
 
     /// `load_swa_pattern` of llama-model.cpp:3434 and `set_swa_pattern` of llama-hparams.cpp:8.
