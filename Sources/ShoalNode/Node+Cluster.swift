@@ -77,24 +77,22 @@ extension Node: ClusterService {
     private func planned(
         _ request: LoadRequest, _ model: OpenedModel
     ) throws(ShoalError) -> (plan: PlanReport, order: InstanceOrder) {
-        let context = request.contextTokenCount
-            ?? min(model.shape.trainedContextTokenCount, configuration.limits.contextTokenCountDefault)
-        let sequences = request.sequenceCountMax ?? configuration.limits.sequenceCountDefault
-        let own = announcement()
-        let announcements = [own] + peers.connected.values.compactMap(\.announcement).sorted { $0.name < $1.name }
+        let planRequest = try PlanRequest(request, modelName: model.reference.name, shape: model.shape)
+        let announcements =
+            [announcement()] + peers.connected.values.compactMap(\.announcement).sorted { $0.name < $1.name }
         let plan = try Planner.plan(
-            model: model.shape, modelName: model.reference.name,
+            planRequest,
             nodes: announcements.map {
-                PlanningNode(id: $0.id, name: $0.name, availableMemory: $0.memoryAvailable, threadCount: $0.threadCount)
-            },
-            request: PlanningRequest(
-                contextTokenCount: context, sequenceCountMax: sequences, assignments: request.layers))
+                PlannerNode(
+                    id: $0.id, name: $0.name, availableBytes: $0.memoryAvailable, threadCount: $0.threadCount)
+            })
         let order = InstanceOrder(
             id: .random(), model: model.reference, family: plan.family,
             stages: plan.stages.map {
                 StageOrder(node: $0.node, nodeName: $0.nodeName, layers: $0.layers, weightBytes: $0.weightBytes)
             },
-            contextTokenCount: context, sequenceCountMax: sequences, createdUnixSeconds: UnixClock.seconds())
+            contextTokenCount: planRequest.contextTokenCount, sequenceCountMax: planRequest.sequenceCount,
+            createdUnixSeconds: UnixClock.seconds())
         return (plan, order)
     }
 }

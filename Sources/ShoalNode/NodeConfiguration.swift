@@ -57,9 +57,6 @@ package struct NodeLimits: Sendable {
     package var microBatchesInFlightMax = 8
     package var microBatchTokenCountMax = 512
     package var promptChunkTokenCountMax = 128
-    /// Context of a request when neither the user nor the model asks for less.
-    package var contextTokenCountDefault = 4096
-    package var sequenceCountDefault = 4
 
     package init() {}
 }
