@@ -18,7 +18,8 @@ package struct MemoryBytes: RandomAccessBytes {
 
     package func read(offset: Int, count: Int) throws(ShoalError) -> [UInt8] {
         guard offset >= 0, count >= 0, offset <= bytes.count, count <= bytes.count - offset else {
-            throw ShoalError(.malformedModel, "the file ends at byte \(bytes.count); \(count) bytes at \(offset) are missing")
+            throw ShoalError(
+                .malformedModel, "the file ends at byte \(bytes.count); \(count) bytes at \(offset) are missing")
         }
         return Array(bytes[offset..<offset + count])
     }

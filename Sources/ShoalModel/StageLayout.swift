@@ -35,7 +35,8 @@ package struct StageLayout: Sendable, Hashable {
         /// Multiplied onto each element; 1 for most families.
         package var scale: Float
 
-        package init(ggmlType: UInt32, fileIndex: Int, fileOffset: Int, rowByteCount: Int, rowCount: Int, scale: Float) {
+        package init(ggmlType: UInt32, fileIndex: Int, fileOffset: Int, rowByteCount: Int, rowCount: Int, scale: Float)
+        {
             self.ggmlType = ggmlType
             self.fileIndex = fileIndex
             self.fileOffset = fileOffset

@@ -1,0 +1,145 @@
+import ShoalCore
+
+/// The numbers of a model's metadata, checked.
+struct ModelFacts {
+    let family: String
+    let fileName: String
+    let layerCount: Int
+    let embeddingWidth: Int
+    let trainedContextTokenCount: Int
+    let kvBytesPerToken: [ByteCount]
+    let stateBytesPerSequence: [ByteCount]
+    let isSlidingLayer: [Bool]
+    let peculiarLayerCount: Int?
+
+    /// Larger than in any model; small enough that four of them do not overflow together.
+    private static let widthMax = 1 << 20
+    private static let headCountMax = 1 << 14
+    private static let keyElementCountMax = 1 << 14
+
+    init(header: GGUFHeader, recipe: FamilyRecipe) throws(ShoalError) {
+        let keys = FamilyKeys(header: header, family: recipe.family)
+        family = recipe.family
+        fileName = header.fileName
+        layerCount = try keys.required("block_count", max: Limits.layerCountMax)
+        embeddingWidth = try keys.required("embedding_length", max: ModelFacts.widthMax)
+        trainedContextTokenCount = try keys.required("context_length", max: Int(Int32.max))
+        if let extra = try keys.optional("nextn_predict_layers", max: Limits.layerCountMax), extra > 0 {
+            throw ShoalError(
+                .unsupportedFamily,
+                "\(header.fileName): its last \(extra) layers predict further tokens; the stages engine has no place for them"
+            )
+        }
+        isSlidingLayer = try ModelFacts.slidingLayers(keys, recipe, layerCount: layerCount)
+        let none = Array(repeating: ByteCount.zero, count: layerCount)
+        switch recipe.memory {
+        case .attention:
+            let heads = try ModelFacts.heads(keys, layerCount: layerCount, embeddingWidth: embeddingWidth)
+            kvBytesPerToken = heads.kvHeadCounts.map { ByteCount($0 * (heads.keyLength + heads.valueLength) * 2) }
+            stateBytesPerSequence = none
+            let ordinaryScale = embeddingWidth / heads.headCount == heads.keyLength
+            peculiarLayerCount = ordinaryScale ? nil : recipe.peculiarLayerCount
+        case .recurrent:
+            kvBytesPerToken = none
+            let state = try ModelFacts.stateBytes(keys)
+            stateBytesPerSequence = Array(repeating: state, count: layerCount)
+            peculiarLayerCount = recipe.peculiarLayerCount
+        }
+    }
+
+    func shape(tensors: [ModelIndex.Tensor], embedding: ModelIndex.Tensor) throws(ShoalError) -> ModelShape {
+        var layerBytes = Array(repeating: ByteCount.zero, count: layerCount)
+        var outputBytes = ByteCount.zero
+        var sharedBytes = ByteCount.zero
+        for tensor in tensors {
+            // No sum can overflow: the header reader has checked that all tensors fit into their files.
+            let bytes = ByteCount(tensor.byteCount)
+            switch tensor.role {
+            case .block(let layer, _): layerBytes[layer] += bytes
+            case .embedding: break
+            case .output: outputBytes += bytes
+            case .shared: sharedBytes += bytes
+            }
+        }
+        let rowCount = embedding.dimensions[1]
+        if !StageTensors.presentsOutputAsEmbedding(tensors) { outputBytes += ByteCount(embedding.byteCount) }
+        return ModelShape(
+            family: family, embeddingWidth: embeddingWidth, vocabularyTokenCount: rowCount,
+            trainedContextTokenCount: trainedContextTokenCount, layerBytes: layerBytes,
+            embeddingBytes: ByteCount(embedding.byteCount),
+            embeddingRowBytes: ByteCount(embedding.byteCount / rowCount),
+            outputBytes: outputBytes, sharedBytes: sharedBytes, kvBytesPerToken: kvBytesPerToken,
+            stateBytesPerSequence: stateBytesPerSequence, peculiarLayerCount: peculiarLayerCount)
+    }
+
+    private struct Heads {
+        var headCount: Int
+        var kvHeadCounts: [Int]
+        var keyLength: Int
+        var valueLength: Int
+    }
+
+    /// As llama-model.cpp reads them (:1395-1443): KV heads default to heads, head sizes to width / heads.
+    private static func heads(_ keys: FamilyKeys, layerCount: Int, embeddingWidth: Int) throws(ShoalError) -> Heads {
+        let counts = try keys.perLayer("attention.head_count", layerCount: layerCount, max: headCountMax)
+        guard let counts, let headCount = counts.first, headCount > 0 else {
+            throw keys.missing("attention.head_count")
+        }
+        let kvCounts = try keys.perLayer("attention.head_count_kv", layerCount: layerCount, max: headCountMax)
+        let size = embeddingWidth / headCount
+        return Heads(
+            headCount: headCount, kvHeadCounts: kvCounts ?? counts,
+            keyLength: try keys.optional("attention.key_length", max: keyElementCountMax) ?? size,
+            valueLength: try keys.optional("attention.value_length", max: keyElementCountMax) ?? size)
+    }
+
+    /// `n_embd_r` and `n_embd_s` of llama-hparams.cpp, in 32-bit floats (llama-model.cpp:2672).
+    private static func stateBytes(_ keys: FamilyKeys) throws(ShoalError) -> ByteCount {
+        let inner = try keys.required("ssm.inner_size", max: widthMax)
+        let state = try keys.required("ssm.state_size", max: widthMax)
+        let kernel = try keys.required("ssm.conv_kernel", max: widthMax)
+        return ByteCount((kernel - 1) * inner * 4 + state * inner * 4)
+    }
+
+    /// `load_swa_pattern` of llama-model.cpp:3434 and `set_swa_pattern` of llama-hparams.cpp:8.
+    private static func slidingLayers(
+        _ keys: FamilyKeys, _ recipe: FamilyRecipe, layerCount: Int
+    ) throws(ShoalError) -> [Bool] {
+        guard let usual = recipe.slidingWindowPeriod else { return [] }
+        guard let window = try keys.optional("attention.sliding_window", max: Int(UInt32.max)), window > 0 else {
+            return []
+        }
+        let name = "attention.sliding_window_pattern"
+        if keys.isArray(name) {
+            return (try keys.perLayer(name, layerCount: layerCount, max: 1) ?? []).map { $0 != 0 }
+        }
+        let period = try keys.optional(name, max: Limits.layerCountMax) ?? usual
+        return (0..<layerCount).map { period == 0 || $0 % period < period - 1 }
+    }
+}
+
+/// The keys of one family in a header.
+private struct FamilyKeys {
+    let header: GGUFHeader
+    let family: String
+
+    func optional(_ name: String, max: Int) throws(ShoalError) -> Int? {
+        try header.integer("\(family).\(name)", max: max)
+    }
+
+    /// Positive.
+    func required(_ name: String, max: Int) throws(ShoalError) -> Int {
+        guard let value = try optional(name, max: max), value > 0 else { throw missing(name) }
+        return value
+    }
+
+    func perLayer(_ name: String, layerCount: Int, max: Int) throws(ShoalError) -> [Int]? {
+        try header.integersPerLayer("\(family).\(name)", layerCount: layerCount, max: max)
+    }
+
+    func isArray(_ name: String) -> Bool { header.key("\(family).\(name)")?.isArray ?? false }
+
+    func missing(_ name: String) -> ShoalError {
+        ShoalError(.malformedModel, "\(header.fileName): the key \(quoted("\(family).\(name)")) is missing or zero")
+    }
+}
