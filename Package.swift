@@ -79,6 +79,7 @@ let effectfulTargets: [Target] = [
         ],
         swiftSettings: settings),
     library("ShoalTesting", ["ShoalCore", "ShoalWire", "ShoalEngine", nioCore, nioPosix]),
+    test("ShoalStoreTests", ["ShoalCore", "ShoalModel", "ShoalStore"]),
     test("ShoalWireTests", ["ShoalCore", "ShoalWire", nioCore, product("NIOEmbedded", "swift-nio"), product("NIOTestUtils", "swift-nio")]),
     test("ShoalLinksTests", ["ShoalCore", "ShoalWire", "ShoalLinks", "ShoalTesting", nioCore, nioPosix]),
     test("ShoalEngineTests", ["ShoalCore", "ShoalModel", "ShoalStore", "ShoalWire", "ShoalLinks", "ShoalEngine", "ShoalTesting", nioCore, nioPosix]),

@@ -18,6 +18,9 @@ package struct FrameReader {
         set { decoder.limits = newValue }
     }
 
+    /// Bytes that no frame has taken yet.
+    package var unreadByteCount: Int { buffer.readableBytes }
+
     /// Copies `bytes` behind what is still unread.
     package mutating func append(_ bytes: UnsafeRawBufferPointer) {
         discardConsumed()

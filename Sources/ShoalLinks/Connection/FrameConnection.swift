@@ -1,0 +1,104 @@
+package import NIOCore
+internal import NIOPosix
+package import ShoalCore
+package import ShoalWire
+internal import Synchronization
+
+/// Frames in both directions over one connected stream socket.
+///
+/// Nothing is read until `start`. A connection keeps itself alive until it closes, so whoever has one closes it.
+package final class FrameConnection: Sendable {
+    package let eventLoop: any EventLoop
+    private let channel: any Channel
+    private let handler: NIOLoopBound<FrameConnectionHandler>
+    private let countsStorage = Mutex(FrameCounts())
+
+    private init(channel: any Channel, handler: FrameConnectionHandler) {
+        self.channel = channel
+        eventLoop = channel.eventLoop
+        self.handler = NIOLoopBound(handler, eventLoop: channel.eventLoop)
+    }
+
+    /// Takes over a connected stream socket, Unix or TCP; the connection closes it, also when this throws.
+    package static func adopting(
+        socket: CInt, eventLoop: any EventLoop, configuration: LinkConfiguration = LinkConfiguration()
+    ) async throws(ShoalError) -> FrameConnection {
+        do {
+            return try await clientBootstrap(eventLoop, configuration)
+                .withConnectedSocket(socket) { channel in
+                    channel.eventLoop.makeCompletedFuture { try attach(to: channel, configuration) }
+                }
+        } catch {
+            throw ShoalError(.internal, "socket \(socket) cannot be used for frames: \(error)")
+        }
+    }
+
+    /// Bytes and frames so far, both directions. Any thread.
+    package var counts: FrameCounts { countsStorage.withLock { $0 } }
+
+    /// Whether the queue towards the peer is short. Any thread; a hint, out of date when it is read.
+    package var isWritable: Bool { channel.isWritable }
+
+    /// The peer's address in words, for messages; "the engine" has none.
+    package var peerDescription: String { channel.remoteAddress?.description ?? "a local socket" }
+
+    /// Sends one frame. Any thread; one caller's frames keep their order; on the loop there is no hop. After the
+    /// connection closed, frames are dropped: `closed` is the news. A frame over `Limits`, or a peer that does not read
+    /// (`LinkConfiguration.outboundByteCountMax`), closes the connection.
+    package func send(_ frame: Frame) {
+        onLoop { $0.send(frame) }
+    }
+
+    /// Closes, telling the peer why unless the configuration says otherwise. Any thread; later calls do nothing.
+    package func close(because error: ShoalError?) {
+        onLoop { $0.close(because: error, sayingGoodbye: true) }
+    }
+
+    /// Gives the frames to `receiver`, from the first one on. Any thread. A later call replaces the receiver.
+    package func start(_ receiver: any FrameReceiver) {
+        onLoop { $0.start(receiver, on: self) }
+    }
+
+    /// Stops delivering, until the next `start`, and sets what the next header may announce. On the loop only.
+    func pause(limits: FrameSizeLimits) { handler.value.pause(limits: limits) }
+
+    /// What the next header may announce. On the loop only.
+    func setLimits(_ limits: FrameSizeLimits) { handler.value.setLimits(limits) }
+
+    func countReceived(_ frame: Frame) { countsStorage.withLock { $0.addReceived(frame) } }
+    func countSent(_ frame: Frame) { countsStorage.withLock { $0.addSent(frame) } }
+
+    /// In a channel initializer: makes `channel` a connection that waits for `start`.
+    static func attach(to channel: any Channel, _ configuration: LinkConfiguration) throws -> FrameConnection {
+        let handler = FrameConnectionHandler(configuration: configuration)
+        try channel.pipeline.syncOperations.addHandler(handler)
+        let connection = FrameConnection(channel: channel, handler: handler)
+        handler.connection = connection
+        return connection
+    }
+
+    /// Options that every connection has, whichever side dialled.
+    static func clientBootstrap(_ eventLoop: any EventLoop, _ configuration: LinkConfiguration) -> ClientBootstrap {
+        ClientBootstrap(group: eventLoop)
+            .channelOption(.autoRead, value: false)
+            .channelOption(.tcpOption(.tcp_nodelay), value: 1)
+            .channelOption(.writeBufferWaterMark, value: waterMark(configuration))
+            .channelOption(.recvAllocator, value: receiveAllocator)
+    }
+
+    static func waterMark(_ configuration: LinkConfiguration) -> ChannelOptions.Types.WriteBufferWaterMark {
+        .init(
+            low: configuration.writeBufferLowWaterByteCount, high: configuration.writeBufferHighWaterByteCount)
+    }
+
+    /// Small enough for many idle links, large enough for a prompt chunk's activations.
+    static let receiveAllocator = AdaptiveRecvByteBufferAllocator(minimum: 2048, initial: 65536, maximum: 262_144)
+
+    private func onLoop(_ body: @escaping @Sendable (FrameConnectionHandler) -> Void) {
+        if eventLoop.inEventLoop {
+            body(handler.value)
+        } else {
+            eventLoop.execute { body(self.handler.value) }
+        }
+    }
+}

@@ -1,0 +1,172 @@
+internal import NIOCore
+internal import ShoalCore
+internal import ShoalWire
+
+/// The event loop's half of a `FrameConnection`; every method runs on that loop.
+final class FrameConnectionHandler: ChannelInboundHandler {
+    typealias InboundIn = ByteBuffer
+    typealias OutboundOut = ByteBuffer
+
+    /// Set right after the handler is added; nil once the channel is gone, which ends the cycle of references. A later
+    /// `start` brings it back to hear that it is too late.
+    var connection: FrameConnection?
+    private let configuration: LinkConfiguration
+    private var context: ChannelHandlerContext?
+    private var receiver: (any FrameReceiver)?
+    private var reader = FrameReader()
+    private var outboundByteCount = 0
+    private var isClosing = false
+    private var isClosed = false
+    private var closeReason: ShoalError?
+
+    init(configuration: LinkConfiguration) { self.configuration = configuration }
+
+    // MARK: Calls of the connection
+
+    func start(_ newReceiver: any FrameReceiver, on connection: FrameConnection) {
+        self.connection = connection
+        receiver = newReceiver
+        deliver()
+        if isClosed {
+            reportClosed()
+        } else {
+            setAutoRead(true)
+        }
+    }
+
+    func pause(limits: FrameSizeLimits) {
+        receiver = nil
+        reader.limits = limits
+        setAutoRead(false)
+    }
+
+    func setLimits(_ limits: FrameSizeLimits) { reader.limits = limits }
+
+    func send(_ frame: Frame) {
+        guard !isClosing, let context, let connection else { return }
+        let byteCount = frame.byteCount
+        guard outboundByteCount == 0 || outboundByteCount + byteCount <= configuration.outboundByteCountMax else {
+            let reason = "\(connection.peerDescription) does not read: \(outboundByteCount) bytes wait for it"
+            return close(because: ShoalError(.linkLost, reason), sayingGoodbye: false)
+        }
+        let head: ByteBuffer
+        do throws(ShoalError) {
+            head = try frame.encodedHead()
+        } catch {
+            return close(because: error, sayingGoodbye: true)
+        }
+        outboundByteCount += byteCount
+        connection.countSent(frame)
+        let written = context.eventLoop.makePromise(of: Void.self)
+        written.futureResult.assumeIsolated().whenComplete { _ in self.outboundByteCount -= byteCount }
+        if frame.payload.readableBytes > 0 {
+            context.write(Self.wrapOutboundOut(head), promise: nil)
+            context.writeAndFlush(Self.wrapOutboundOut(frame.payload), promise: written)
+        } else {
+            context.writeAndFlush(Self.wrapOutboundOut(head), promise: written)
+        }
+    }
+
+    func close(because error: ShoalError?, sayingGoodbye: Bool) {
+        guard !isClosing else { return }
+        if sayingGoodbye, configuration.saysGoodbye, let error { sendGoodbye(error) }
+        isClosing = true
+        closeReason = error
+        context?.close(promise: nil)
+    }
+
+    // MARK: Events of the channel
+
+    func handlerAdded(context: ChannelHandlerContext) { self.context = context }
+
+    func handlerRemoved(context: ChannelHandlerContext) {
+        self.context = nil
+        connection = nil
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        guard !isClosing else { return }
+        reader.append(Self.unwrapInboundIn(data))
+        deliver()
+        guard receiver == nil, reader.unreadByteCount > configuration.unstartedByteCountMax else { return }
+        close(
+            because: ShoalError(
+                .overloaded, "\(reader.unreadByteCount) bytes came before anybody here took the connection's frames"),
+            sayingGoodbye: true)
+    }
+
+    func channelWritabilityChanged(context: ChannelHandlerContext) {
+        if let connection, !isClosing {
+            receiver?.writabilityChanged(context.channel.isWritable, on: connection)
+        }
+        context.fireChannelWritabilityChanged()
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        let peer = connection?.peerDescription ?? "the peer"
+        close(because: ShoalError(.linkLost, "the connection to \(peer) broke: \(error)"), sayingGoodbye: false)
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        isClosed = true
+        if !isClosing { closeReason = endOfStreamReason() }
+        isClosing = true
+        reportClosed()
+        context.fireChannelInactive()
+    }
+
+    // MARK: Delivery
+
+    private func deliver() {
+        // Ends: every turn takes a frame out of a finite buffer, and receivers may stop it by closing or pausing.
+        while let receiver, let connection, !isClosing || isClosed {
+            do throws(ShoalError) {
+                guard let frame = try reader.next() else { return }
+                connection.countReceived(frame)
+                guard frame.kind != .goodbye else { return farewell(frame) }
+                receiver.received(frame, on: connection)
+            } catch {
+                return close(because: error.during("frames from \(connection.peerDescription)"), sayingGoodbye: true)
+            }
+        }
+    }
+
+    private func farewell(_ frame: Frame) {
+        do throws(ShoalError) {
+            close(because: try FrameJSON.decode(ShoalError.self, from: frame.description), sayingGoodbye: false)
+        } catch {
+            close(because: error, sayingGoodbye: false)
+        }
+    }
+
+    /// Best effort: what the kernel takes at once reaches the peer before the end of the stream.
+    private func sendGoodbye(_ error: ShoalError) {
+        // An error that cannot be written as JSON is not worth more than the closing itself.
+        guard let description = try? FrameJSON.encode(error) else { return }
+        send(Frame(kind: .goodbye, description: description))
+    }
+
+    private func endOfStreamReason() -> ShoalError {
+        let peer = connection?.peerDescription ?? "the peer"
+        do throws(ShoalError) {
+            try reader.finish()
+        } catch {
+            return ShoalError(.linkLost, "\(peer) closed the connection: \(error.message)")
+        }
+        return ShoalError(.linkLost, "\(peer) closed the connection")
+    }
+
+    /// Tells the receiver once; without one, `start` asks again.
+    private func reportClosed() {
+        guard isClosed, let receiver, let connection else { return }
+        self.receiver = nil
+        self.connection = nil
+        receiver.closed(connection, because: closeReason)
+    }
+
+    private func setAutoRead(_ isOn: Bool) {
+        guard let context, !isClosing else { return }
+        // Fails only on a channel that is already closed, which `channelInactive` reports.
+        try? context.channel.syncOptions?.setOption(.autoRead, value: isOn)
+    }
+}
