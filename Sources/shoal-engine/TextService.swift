@@ -1,0 +1,54 @@
+internal import ShoalCore
+internal import ShoalEngine
+internal import ShoalLlama
+internal import Synchronization
+
+/// The text thread: tokenizes, renders and converts while the engine thread computes.
+final class TextService: Sendable {
+    private let vocabulary = Mutex<Vocabulary?>(nil)
+    private let channel: ParentChannel
+
+    init(channel: ParentChannel) { self.channel = channel }
+
+    /// Called by the engine thread once the model is loaded.
+    func serve(_ vocabulary: Vocabulary) { self.vocabulary.withLock { $0 = vocabulary } }
+
+    /// Runs until the process ends.
+    func run(_ jobs: BlockingQueue<TextJob>) -> Never {
+        while true {
+            let job = jobs.take()
+            channel.send(reply(to: job.request), to: job.frame)
+        }
+    }
+
+    private func reply(to request: EngineRequest) -> EngineReply {
+        do throws(ShoalError) {
+            return try answer(request)
+        } catch {
+            return .failed(error)
+        }
+    }
+
+    private func answer(_ request: EngineRequest) throws(ShoalError) -> EngineReply {
+        switch request {
+        case .tokenize(let text, let addSpecial, let parseSpecial):
+            .tokens(try current().tokens(of: text, addSpecial: addSpecial, parseSpecial: parseSpecial))
+        case .detokenize(let tokens):
+            .text(try current().text(of: tokens))
+        case .renderChat(let messages):
+            .text(try current().rendered(messages))
+        case .grammar(let schema):
+            .text(try Vocabulary.grammar(jsonSchema: schema))
+        case .load, .configureSampler, .releaseSampler, .reset, .status:
+            throw ShoalError(.internal, "not a text request")
+        }
+    }
+
+    private func current() throws(ShoalError) -> Vocabulary {
+        guard let vocabulary = vocabulary.withLock({ $0 }) else {
+            throw ShoalError(
+                .unavailable, "this engine has no vocabulary: nothing is loaded, or it was loaded without servesText")
+        }
+        return vocabulary
+    }
+}

@@ -1,3 +1,0 @@
-import CShoalEngine
-import CLlama
-let x = llama_max_devices()
