@@ -14,7 +14,8 @@ struct InstancesEndpoint: Sendable {
 
     /// 202: the instance exists and its report tells how far it is.
     func create(_ request: Request, _ context: GatewayRequestContext) async throws -> Response {
-        let load = try LoadRequest(await request.json())
+        var request = request
+        let load = try LoadRequest(await request.takeJSON())
         return try .json(report: await cluster.load(load), status: .accepted)
     }
 

@@ -6,7 +6,8 @@ struct PlanEndpoint: Sendable {
     var cluster: any ClusterService
 
     func create(_ request: Request, _ context: GatewayRequestContext) async throws -> Response {
-        let load = try LoadRequest(await request.json())
+        var request = request
+        let load = try LoadRequest(await request.takeJSON())
         return try .json(report: await cluster.plan(load))
     }
 }

@@ -7,8 +7,9 @@ extension Request {
     /// The body as JSON.
     ///
     /// Throws `.requestTooLarge` before reading anything if the client announces too much, and as soon as too much has
-    /// come otherwise; `.invalidRequest` with line and column if it is not JSON.
-    func json() async throws -> JSONValue {
+    /// come otherwise; `.invalidRequest` with line and column if it is not JSON. The body is taken out of the request,
+    /// which then can be watched for the end of its connection.
+    mutating func takeJSON() async throws -> JSONValue {
         let limit = Limits.requestBodyByteCountMax
         if let length = headers[.contentLength].flatMap({ Int($0) }), length > limit {
             throw RequestError(.requestTooLarge, "the request body has \(length) bytes; at most \(limit) are accepted")
@@ -20,6 +21,8 @@ extension Request {
             }
             buffer.writeImmutableBuffer(part)
         }
+        // Hummingbird watches a connection behind a body only if the body was replaced after it was read.
+        body = RequestBody(buffer: ByteBuffer())
         do {
             return try JSONParser.parse(Array(buffer.readableBytesView))
         } catch {

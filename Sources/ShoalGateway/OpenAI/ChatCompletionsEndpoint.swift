@@ -6,7 +6,8 @@ struct ChatCompletionsEndpoint: Sendable {
     var responder: AnswerResponder
 
     func create(_ request: Request, _ context: GatewayRequestContext) async throws -> Response {
-        let body = try ChatCompletionRequest(await request.json())
+        var request = request
+        let body = try ChatCompletionRequest(await request.takeJSON())
         return try await responder.respond(
             to: request, options: body.options, inputs: [.chat(body.messages)], dialect: ChatDialect())
     }

@@ -1,0 +1,116 @@
+import HTTPTypes
+import HummingbirdTesting
+import NIOCore
+import ShoalCore
+import Testing
+
+@testable import ShoalGateway
+
+@Suite("Models, health and the cluster's API")
+struct RouteTests {
+    @Test("the list of models has OpenAI's shape")
+    func models() async throws {
+        let response = try await GatewayHarness().send(.get, "/v1/models")
+        #expect(response.json["object"] == "list")
+        #expect(response.json["data"]?[0]["id"] == "models/tiny.gguf")
+        #expect(response.json["data"]?[0]["object"] == "model")
+        #expect(response.json["data"]?[0]["created"] == .integer(1_700_000_000))
+    }
+
+    @Test(
+        "a model is found by its name, slashes escaped or not",
+        arguments: ["models/tiny.gguf", "models%2Ftiny.gguf", "%74iny"])
+    func model(path: String) async throws {
+        let response = try await GatewayHarness().send(.get, "/v1/models/\(path)")
+        #expect(response.status == .ok)
+        #expect(response.json["owned_by"] == "shoal")
+    }
+
+    @Test("a model that nobody serves is 404, a broken escape 400")
+    func noModel() async throws {
+        #expect(try await GatewayHarness().send(.get, "/v1/models/huge").error["code"] == "model_not_found")
+        #expect(try await GatewayHarness().send(.get, "/v1/models/%zz").status == .badRequest)
+    }
+
+    @Test("health answers at every usual place", arguments: ["/health", "/v1/health", "/healthz", "/readyz", "/livez"])
+    func health(path: String) async throws {
+        #expect(try await GatewayHarness().send(.get, path).text == #"{"status":"ok"}"#)
+        let head = try await GatewayHarness().send(.head, path)
+        #expect(head.status == .ok)
+        #expect(head.body.readableBytes == 0)
+    }
+
+    @Test("the root says what runs here")
+    func banner() async throws {
+        #expect(try await GatewayHarness().send(.get, "/").text == "Shoal \(ShoalVersion.current) is running\n")
+    }
+
+    @Test("nodes, instances and the version are JSON of the reports")
+    func reports() async throws {
+        let harness = GatewayHarness()
+        #expect(try await harness.send(.get, "/shoal/v1/nodes").json[0]["name"] == "a")
+        #expect(try await harness.send(.get, "/shoal/v1/instances").json[0]["id"] == "0000000000000abc")
+        #expect(try await harness.send(.get, "/shoal/v1/version").json["version"] == .string(ShoalVersion.current))
+    }
+
+    @Test(
+        "an instance is found by id and by model name",
+        arguments: ["0000000000000abc", "models/tiny.gguf", "models%2Ftiny.gguf"])
+    func instance(name: String) async throws {
+        let harness = GatewayHarness()
+        #expect(try await harness.send(.get, "/shoal/v1/instances/\(name)").json["phase"] == "ready")
+        #expect(try await harness.send(.delete, "/shoal/v1/instances/\(name)").status == .ok)
+        #expect(harness.cluster.stoppedInstances == [ScriptedCluster.instance])
+    }
+
+    @Test("an instance that does not exist is 404 and stops nothing")
+    func noInstance() async throws {
+        let harness = GatewayHarness()
+        #expect(try await harness.send(.delete, "/shoal/v1/instances/nope").error["code"] == "not_found")
+        #expect(harness.cluster.stoppedInstances.isEmpty)
+    }
+
+    @Test(
+        "layers may be the text of --layers or a list",
+        arguments: [
+            #"{"model":"m","layers":"a=0-14,b=15-29","contextTokenCount":512,"sequenceCountMax":2}"#,
+            """
+            {"model":"m","contextTokenCount":512,"sequenceCountMax":2,"layers":\
+            [{"nodeName":"a","layers":{"first":0,"end":15}},{"nodeName":"b","layers":{"first":15,"end":30}}]}
+            """,
+        ])
+    func load(body: String) async throws {
+        let harness = GatewayHarness()
+        #expect(try await harness.post("/shoal/v1/instances", body).status == .accepted)
+        #expect(try await harness.post("/shoal/v1/plan", body).json["boundaryBytesPerToken"] == .integer(2304))
+        for request in harness.cluster.loadRequests {
+            #expect(request.model == "m")
+            #expect(request.layers.map(\.nodeName) == ["a", "b"])
+            #expect(request.layers.map(\.layers.description) == ["0-14", "15-29"])
+            #expect(request.contextTokenCount == 512)
+            #expect(request.sequenceCountMax == 2)
+        }
+    }
+
+    @Test("a load that cannot be is refused with the planner's sentence")
+    func refusedLoad() async throws {
+        let refusal = ShoalError(.insufficientMemory, "needs 71.0 GiB, has 62.1 GiB")
+        let harness = GatewayHarness(cluster: ScriptedCluster(refusal: refusal))
+        let response = try await harness.post("/shoal/v1/instances", #"{"model":"m"}"#)
+        #expect(response.status == .unprocessableContent)
+        #expect(response.error["message"] == "needs 71.0 GiB, has 62.1 GiB")
+    }
+
+    @Test(
+        "a load request with a wrong field names it",
+        arguments: [
+            (#"{}"#, "model"), (#"{"model":"m","layers":"a"}"#, "layers"),
+            (#"{"model":"m","layers":[{}]}"#, "layers[0].nodeName"),
+            (#"{"model":"m","layers":[{"nodeName":"a","layers":{"first":3,"end":3}}]}"#, "layers[0].layers"),
+            (#"{"model":"m","contextTokenCount":0}"#, "contextTokenCount"),
+        ])
+    func wrongLoad(body: String, field: String) async throws {
+        let response = try await GatewayHarness().post("/shoal/v1/plan", body)
+        #expect(response.error["param"] == .string(field))
+    }
+}

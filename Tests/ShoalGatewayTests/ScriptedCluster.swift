@@ -1,0 +1,46 @@
+import ShoalCore
+import Synchronization
+
+/// A cluster of one node and one instance that remembers what it was asked.
+final class ScriptedCluster: ClusterService {
+    private let loads = Mutex<[LoadRequest]>([])
+    private let stops = Mutex<[InstanceID]>([])
+    private let refusal: ShoalError?
+
+    /// `refusal` is what every plan and load fails with.
+    init(refusal: ShoalError? = nil) { self.refusal = refusal }
+
+    var loadRequests: [LoadRequest] { loads.withLock { $0 } }
+    var stoppedInstances: [InstanceID] { stops.withLock { $0 } }
+
+    static let instance = InstanceID(rawValue: 0xABC)
+    private static var node: NodeID { NodeID("00ff") ?? .random() }
+
+    func nodes() async -> [NodeReport] {
+        [NodeReport(name: "a", linkAddress: "127.0.0.1:7461", reachability: .this)]
+    }
+
+    func instances() async -> [InstanceReport] { [report(model: "models/tiny.gguf")] }
+
+    func plan(_ request: LoadRequest) async throws(ShoalError) -> PlanReport {
+        loads.withLock { $0.append(request) }
+        if let refusal { throw refusal }
+        return PlanReport(
+            model: request.model, family: "llama", layerCount: 30, stages: [], boundaryBytesPerToken: ByteCount(2304),
+            reasons: ["fits on a"])
+    }
+
+    func load(_ request: LoadRequest) async throws(ShoalError) -> InstanceReport {
+        loads.withLock { $0.append(request) }
+        if let refusal { throw refusal }
+        return report(model: request.model)
+    }
+
+    func stop(_ instance: InstanceID) async throws(ShoalError) { stops.withLock { $0.append(instance) } }
+
+    private func report(model: String) -> InstanceReport {
+        InstanceReport(
+            id: Self.instance, model: model, family: "llama", head: Self.node, headName: "a", phase: .ready,
+            stages: [], contextTokenCount: 2048, sequenceCountMax: 4, createdUnixSeconds: 1_700_000_000)
+    }
+}
