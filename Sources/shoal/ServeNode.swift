@@ -1,0 +1,51 @@
+import Logging
+import ServiceLifecycle
+import ShoalCore
+import ShoalEngine
+import ShoalGateway
+import ShoalNode
+
+/// Runs a node with its API until SIGTERM or SIGINT, then ends its requests, engines and links.
+/// Throws a `ShoalError` when an address or the data folder cannot be used.
+func runNode(_ settings: ServeSettings, logger: Logger) async throws {
+    let api = try HostPort(parsing: settings.apiAddress, option: "--api")
+    var configuration = NodeConfiguration(
+        name: settings.name, dataDirectory: settings.dataDirectory, linkAddress: settings.linkAddress)
+    configuration.apiAddress = settings.apiAddress
+    configuration.peerAddresses = settings.peerAddresses
+    configuration.threadCount = settings.threadCount
+    configuration.memoryLimit = settings.memoryLimit
+    configuration.modelFolders = settings.modelFolders
+    let launcher = ProcessEngineLauncher(
+        executablePath: try EngineExecutable.path(), logDirectory: settings.dataDirectory + "/logs")
+    let node = try Node(configuration: configuration, launcher: launcher, logger: logger)
+    let gateway = Gateway(
+        configuration: GatewayConfiguration(host: api.host, port: api.port), inference: node, cluster: node,
+        logger: logger,
+        onListening: { port in logger.info("serving", metadata: ["api": "\(api.host):\(port)", "node.id": "\(node.id)"]) })
+    // Shut down in reverse: the node ends its answers, then the API closes its connections.
+    var group = ServiceGroupConfiguration(
+        services: [
+            .init(service: gateway, successTerminationBehavior: .gracefullyShutdownGroup),
+            .init(service: NodeService(node: node), successTerminationBehavior: .gracefullyShutdownGroup),
+        ],
+        gracefulShutdownSignals: [.sigterm, .sigint], logger: quiet(logger))
+    group.maximumGracefulShutdownDuration = .seconds(10)
+    try await ServiceGroup(configuration: group).run()
+}
+
+/// The node as a service: ends when the group shuts down gracefully, or is cancelled.
+private struct NodeService: Service {
+    let node: Node
+
+    func run() async throws {
+        try await cancelWhenGracefulShutdown { [node] in try await node.run() }
+    }
+}
+
+/// The service group reports each of its own steps; only its problems are of interest.
+private func quiet(_ logger: Logger) -> Logger {
+    var quiet = logger
+    quiet.logLevel = max(logger.logLevel, .warning)
+    return quiet
+}
