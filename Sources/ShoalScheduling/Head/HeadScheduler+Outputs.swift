@@ -22,8 +22,8 @@ extension HeadScheduler {
         }
     }
 
-    /// A stage could not compute a micro-batch. What its sequences hold now is unknown, so their requests fail and their
-    /// cells are removed; other sequences go on.
+    /// A stage could not compute a micro-batch. What its sequences hold now is unknown, so their requests fail and
+    /// their cells are removed; other sequences go on.
     package mutating func batchFailed(
         batchNumber: UInt64, generation: UInt32, error: ShoalError, now: Duration
     ) -> [HeadSchedulerAction] {
@@ -88,8 +88,8 @@ extension HeadScheduler {
         }
     }
 
-    /// Some stages may have removed the cells and others not. The sequence may be someone else's by now, whose cells then
-    /// lie among old ones.
+    /// Some stages may have removed the cells and others not. The sequence may be someone else's by now, whose cells
+    /// then lie among old ones.
     private mutating func removeAgain(_ sequence: SequenceID, after error: ShoalError) -> [HeadSchedulerAction] {
         let actions = end(sequence, .failed(error))
         if slots[Int(sequence.rawValue)].isFree { queueRemoval(sequence) }

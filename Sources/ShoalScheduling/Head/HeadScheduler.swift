@@ -2,24 +2,25 @@ package import ShoalCore
 
 /// The head's iteration-level scheduler, as a value: which sequences run, and what the next micro-batches hold.
 ///
-/// The head's actor calls one event method per fact and executes the actions it returns, in order. Time comes in as `now`,
-/// a duration since any fixed instant of a monotonic clock. Nothing here waits, allocates without bound, or fails on what
-/// a peer sends.
+/// The head's actor calls one event method per fact and executes the actions it returns, in order. Time comes in as
+/// `now`, a duration since any fixed instant of a monotonic clock. Nothing here waits, allocates without bound, or
+/// fails on what a peer sends.
 ///
 /// Rules:
 /// - Continuous batching. Every micro-batch holds first the decode tokens that are due, then prompt tokens. Several
-///   micro-batches are under way at once; a sequence has at most one decode token among them, while chunks of its prompt
-///   follow each other without waiting.
-/// - To fill a pipeline, decoding sequences split into as many groups as micro-batches may be under way: one micro-batch
-///   holds at most ceil(decoding sequences / `microBatchesInFlightMax`) decode tokens.
+///   micro-batches are under way at once; a sequence has at most one decode token among them, while chunks of its
+///   prompt follow each other without waiting.
+/// - To fill a pipeline, decoding sequences split into as many groups as micro-batches may be under way: one
+///   micro-batch holds at most ceil(decoding sequences / `microBatchesInFlightMax`) decode tokens.
 /// - Prompts take turns, micro-batch by micro-batch; so do decoding sequences.
 /// - A request is refused when its prompt leaves no room in the context, and waits until a sequence and cells for its
 ///   longest answer are free. First come, first served: a large request is not overtaken, so it cannot starve.
 /// - A reader that falls behind pauses its own sequence only.
 /// - Every end of a request frees its sequence in all stages (`SequenceSlot`).
 ///
-/// Outputs that nobody waits for (of an earlier generation, of a micro-batch that came back already, of an ended request)
-/// are legitimate races and dropped. Outputs that never can have been asked for break the protocol and the pipeline.
+/// Outputs that nobody waits for (of an earlier generation, of a micro-batch that came back already, of an ended
+/// request) are legitimate races and dropped. Outputs that never can have been asked for break the protocol and the
+/// pipeline.
 ///
 /// Prefix reuse will choose the slot and `RunningRequest.promptSentCount` in `admitQueued`; nothing else knows where a
 /// prompt starts.
@@ -130,7 +131,8 @@ package struct HeadScheduler: Sendable {
         return proceed(now: now)
     }
 
-    /// Every stage is loaded, forgot all sequences and samplers, and works in `generation`: at first and after recovery.
+    /// Every stage is loaded, forgot all sequences and samplers, and works in `generation`: at first and after
+    /// recovery.
     package mutating func pipelineReady(generation: UInt32, now: Duration) -> [HeadSchedulerAction] {
         if case .stopped = pipeline { return [] }
         let actions = failRunning(ShoalError(.unavailable, "the pipeline was rebuilt under the request"))

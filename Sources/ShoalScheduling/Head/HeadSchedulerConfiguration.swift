@@ -8,8 +8,8 @@ package struct HeadSchedulerConfiguration: Hashable, Sendable {
     package var contextTokenCount: Int
     /// Sequences side by side; their IDs are `0..<sequenceCountMax`. At most `Limits.sequenceCountMax`.
     package var sequenceCountMax: Int
-    /// KV cells of all sequences together, in every stage; at least `contextTokenCount`. A request reserves the cells of
-    /// its prompt and of the longest answer it may give before it gets a sequence, so cells never run out half-way.
+    /// KV cells of all sequences together, in every stage; at least `contextTokenCount`. A request reserves the cells
+    /// of its prompt and of the longest answer it may give before it gets a sequence, so cells never run out half-way.
     package var kvTokenCapacity: Int
     /// Entries of one micro-batch; at most `Limits.microBatchTokenCountMax`. More than `sequenceCountMax`, so that
     /// decode tokens, which come first, always leave room for a prompt.

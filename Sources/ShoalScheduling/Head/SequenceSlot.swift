@@ -6,8 +6,8 @@ import ShoalCore
 ///
 /// The way back to `free` queues the removal of its cells and releases its sampler. The removal rides on the next
 /// micro-batch, whatever that is, and operations come before entries; so the sequence may be given away at once.
-/// It must not be earlier: outputs of the old request would look like the new one's, and the sampler is not ordered with
-/// micro-batches that are still in other stages.
+/// It must not be earlier: outputs of the old request would look like the new one's, and the sampler is not ordered
+/// with micro-batches that are still in other stages.
 struct SequenceSlot: Sendable {
     enum Occupant: Sendable {
         case free

@@ -1,7 +1,7 @@
 package import ShoalCore
 
-/// The life of an instance as its head node sees it, as a value: which stage is told what, and when the instance is ready,
-/// recovers, gives up or ends.
+/// The life of an instance as its head node sees it, as a value: which stage is told what, and when the instance is
+/// ready, recovers, gives up or ends.
 ///
 ///     placing -> starting -> loading -> warming -> ready -> draining -> stopped
 ///                    |          |          |         |
@@ -9,9 +9,9 @@ package import ShoalCore
 ///                    |          |          |         |        |
 ///                    +----------+----------+---------+--------+--> failed
 ///
-/// Only the commands of the current generation count for readiness. A failure raises the generation, so whatever the old
-/// pipeline still says is recognised as old; after a delay `reconcile` tells each stage what it lacks: an absent one is
-/// loaded, a loaded one reset, one that is still loading is awaited and reset afterwards.
+/// Only the commands of the current generation count for readiness. A failure raises the generation, so whatever the
+/// old pipeline still says is recognised as old; after a delay `reconcile` tells each stage what it lacks: an absent
+/// one is loaded, a loaded one reset, one that is still loading is awaited and reset afterwards.
 ///
 /// Events of a stage that no longer fit its condition are legitimate races and change nothing. Time is a duration since
 /// any fixed instant of a monotonic clock.
@@ -139,7 +139,8 @@ package struct InstanceLifecycle: Sendable {
         return stoppedIfUnloaded(now: now)
     }
 
-    /// The pipeline as a whole cannot be trusted, though every engine lives: outputs that nobody asked for, for example.
+    /// The pipeline as a whole cannot be trusted, though every engine lives: outputs that nobody asked for, for
+    /// example.
     package mutating func pipelineBroken(
         generation: UInt32, error: ShoalError, now: Duration
     ) -> [InstanceLifecycleAction] {

@@ -2,11 +2,11 @@ package import ShoalCore
 
 /// What the head's actor does for an instance's lifecycle, in the order given. Stages are named by index.
 package enum InstanceLifecycleAction: Hashable, Sendable {
-    /// Start an engine and load the stage's layers, for a pipeline of this generation. Answered by `stageEngineStarted`,
-    /// `stageLoadProgressed`, `stageLoaded`, or `stageFailed`; by `stageLost` at any time.
+    /// Start an engine and load the stage's layers, for a pipeline of this generation. Answered by
+    /// `stageEngineStarted`, `stageLoadProgressed`, `stageLoaded`, or `stageFailed`; by `stageLost` at any time.
     case loadStage(Int, generation: UInt32)
-    /// Forget all sequences and samplers; frames of older generations are dropped from then on. Answered by `stageReset`
-    /// or `stageFailed`.
+    /// Forget all sequences and samplers; frames of older generations are dropped from then on. Answered by
+    /// `stageReset` or `stageFailed`.
     case resetStage(Int, generation: UInt32)
     /// Stop the engine and free what it holds; none may be running. Answered by `stageUnloaded`.
     case unloadStage(Int)

@@ -1,8 +1,9 @@
 /// Makes an answer's text out of token pieces: whole UTF-8 characters only, and nothing of a stop sequence.
 ///
-/// The stop sequence that is complete first ends the text; of those complete at the same byte the longest counts. So the
-/// result does not depend on how the bytes were cut into pieces. Matching is on UTF-8 bytes: canonically equivalent
-/// spellings are different. What might become a stop sequence is held back: at most the longest stop sequence less one byte.
+/// The stop sequence that is complete first ends the text; of those complete at the same byte the longest counts. So
+/// the result does not depend on how the bytes were cut into pieces. Matching is on UTF-8 bytes: canonically equivalent
+/// spellings are different. What might become a stop sequence is held back: at most the longest stop sequence less one
+/// byte.
 package struct TextAssembler: Sendable {
     /// What one piece added.
     package struct Output: Hashable, Sendable {

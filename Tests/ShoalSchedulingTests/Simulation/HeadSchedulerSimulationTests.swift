@@ -21,7 +21,8 @@ struct HeadSchedulerSimulationTests {
             #expect(
                 simulation.violations.isEmpty,
                 """
-                \(name), SHOAL_SEED=\(seed), \(simulation.configuration): \(simulation.violations.count) violations, first:
+                \(name), SHOAL_SEED=\(seed), \(simulation.configuration):
+                \(simulation.violations.count) violations, first:
                 \(simulation.violations.prefix(5).joined(separator: "\n"))
                 """)
         }

@@ -1,6 +1,7 @@
 import Foundation
 
-/// SplitMix64: the same seed, the same run. Source: Steele, Lea, Flood, "Fast splittable pseudorandom number generators".
+/// SplitMix64: the same seed, the same run. Source: Steele, Lea, Flood, "Fast splittable pseudorandom number
+/// generators", 2014.
 struct SeededGenerator: RandomNumberGenerator {
     private var state: UInt64
 

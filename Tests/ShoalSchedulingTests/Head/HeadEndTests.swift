@@ -1,0 +1,177 @@
+import ShoalCore
+import ShoalScheduling
+import Testing
+
+@Suite("Ends of requests")
+struct HeadEndTests {
+    @Test("an answer ends with the model's own end, its stop sequence, or its length")
+    func finishes() throws {
+        var head = HeadFixture()
+        try head.submit(1, promptTokenCount: 1)
+        head.answer("a")
+        head.answer(isEndOfGeneration: true)
+        #expect(head.end(of: 1) == "stop")
+        try head.submit(2, promptTokenCount: 1, stopSequences: ["END"])
+        while head.end(of: 2) == nil { head.answer("bEND") }
+        #expect(head.end(of: 2) == "stop")
+        #expect(head.events(of: 2).dropFirst().first == .text("b", tokenCount: 1))
+        try head.submit(3, promptTokenCount: 1, outputTokenCountMax: 2, stopSequences: ["xxxx"])
+        while head.end(of: 3) == nil { head.answer("x") }
+        #expect(head.end(of: 3) == "length")
+        // Held back as a possible stop sequence, told at the end.
+        #expect(head.events(of: 3).dropFirst().first == .text("xx", tokenCount: 2))
+    }
+
+    @Test("a finished sequence is removed everywhere, by an empty micro-batch when nothing else is due")
+    func removesFinished() throws {
+        var head = HeadFixture()
+        try head.submit(1, promptTokenCount: 1, outputTokenCountMax: 1)
+        let actions = head.answer()
+        #expect(actions.contains(.releaseSampler(sequence(0))))
+        #expect(head.sent.map(\.entries.count) == [0])
+        #expect(head.sent.first?.kvOperations == [.removeAll(sequence(0))])
+        #expect(head.scheduler.sequencesInUse.isEmpty && head.scheduler.reservedCellCount == 0)
+        #expect(head.answer() == [])
+    }
+
+    @Test("the removal rides on the next micro-batch, even on the one that gives the sequence away")
+    func removalRidesAlong() throws {
+        var head = HeadFixture { $0.sequenceCountMax = 1 }
+        try head.submit(1, promptTokenCount: 1, outputTokenCountMax: 1)
+        try head.submit(2, promptTokenCount: 2)
+        let actions = head.answer()
+        let release = actions.firstIndex(of: .releaseSampler(sequence(0)))
+        let configure = actions.firstIndex(of: .configureSampler(sequence(0), SamplingParameters()))
+        #expect(try #require(release) < #require(configure))
+        #expect(head.sent.map(\.shape) == ["0:0 0:1!"])
+        #expect(head.sent.first?.kvOperations == [.removeAll(sequence(0))])
+    }
+
+    @Test("a cancelled sequence is not given away before what mentions it has come back")
+    func cancelWaitsForMentions() throws {
+        var head = HeadFixture {
+            $0.sequenceCountMax = 1
+            $0.promptChunkTokenCountMax = 2
+        }
+        try head.submit(1, promptTokenCount: 4)
+        try head.submit(2, promptTokenCount: 1)
+        let actions = head.perform { $0.cancel(RequestID(rawValue: 1), now: $1) }
+        #expect(actions.count == 1 && head.end(of: 1) == "cancelled")
+        #expect(head.answer() == [])
+        #expect(head.scheduler.queuedRequestCount == 1)
+        // The last mention: its output is dropped, the sampler goes, the next request comes.
+        let last = head.answer()
+        #expect(last.first == .releaseSampler(sequence(0)))
+        #expect(head.sent.map(\.shape) == ["0:0!"])
+        #expect(head.sent.first?.kvOperations == [.removeAll(sequence(0))])
+        #expect(head.events(of: 1).count == 2)
+    }
+
+    @Test("a queued request can be cancelled; an unknown one is a race")
+    func cancelsQueued() throws {
+        var head = HeadFixture { $0.sequenceCountMax = 1 }
+        try head.submit(1, promptTokenCount: 1)
+        try head.submit(2, promptTokenCount: 1)
+        head.perform { $0.cancel(RequestID(rawValue: 2), now: $1) }
+        #expect(head.end(of: 2) == "cancelled" && head.scheduler.queuedRequestCount == 0)
+        #expect(head.perform { $0.cancel(RequestID(rawValue: 2), now: $1) } == [])
+    }
+}
+
+@Suite("Failures of the pipeline under the head")
+struct HeadFailureTests {
+    private let gone = ShoalError(.engineLost, "gone")
+
+    @Test("a failed micro-batch ends the requests in it, removes their cells, and leaves the others alone")
+    func batchFails() throws {
+        var head = HeadFixture()
+        try head.submit(1, promptTokenCount: 1)
+        try head.submit(2, promptTokenCount: 1)
+        head.fail()
+        #expect(head.end(of: 1) == "internal" && head.end(of: 2) == nil)
+        head.answer()
+        #expect(head.sent.first?.kvOperations == [.removeAll(sequence(0))])
+        #expect(head.sent.first?.shape == "1:1!")
+    }
+
+    @Test("removals of a failed micro-batch are sent again, and end whoever has the sequence by then")
+    func removalFails() throws {
+        var head = HeadFixture { $0.sequenceCountMax = 1 }
+        try head.submit(1, promptTokenCount: 1, outputTokenCountMax: 1)
+        head.answer()
+        head.fail()
+        #expect(head.sent.first?.kvOperations == [.removeAll(sequence(0))])
+        try head.submit(2, promptTokenCount: 1)
+        head.fail()
+        #expect(head.end(of: 2) == nil || head.end(of: 2) == "internal")
+        while head.end(of: 2) == nil { head.answer(isEndOfGeneration: true) }
+        #expect(head.end(of: 2) == "internal")
+    }
+
+    @Test("a pipeline that fails everything is broken")
+    func everythingFails() throws {
+        var head = HeadFixture {
+            $0.microBatchesInFlightMax = 1
+            $0.failedRoundCountMax = 2
+        }
+        for id: UInt64 in 1...3 { try head.submit(id, promptTokenCount: 1) }
+        head.fail(gone)
+        #expect(!head.fail(gone).contains(.pipelineBroken(gone)))
+        #expect(head.fail(gone).last == .pipelineBroken(gone))
+        #expect(head.scheduler.runningRequestCount == 0)
+    }
+
+    @Test("a lost pipeline ends the running requests, keeps the queue, and starts over when it is ready")
+    func losesPipeline() throws {
+        var head = HeadFixture { $0.sequenceCountMax = 1 }
+        try head.submit(1, promptTokenCount: 1)
+        try head.submit(2, promptTokenCount: 1)
+        let lost = head.perform { scheduler, _ in scheduler.pipelineLost(gone) }
+        #expect(lost == [.emit(RequestID(rawValue: 1), .failed(gone))])
+        #expect(head.scheduler.queuedRequestCount == 1)
+        head.perform { $0.pipelineReady(generation: 2, now: $1) }
+        #expect(head.sent.last?.number == 0 && head.sent.last?.kvOperations == [])
+        // The old generation's answer to micro-batch 0 is not the new one's.
+        #expect(head.answer() == [])
+        #expect(head.events(of: 2).count == 1)
+    }
+
+    @Test("outputs nobody waits for are dropped, outputs nobody can have asked for break the pipeline")
+    func foreignOutputs() throws {
+        let token = SampledToken(
+            sequence: sequence(0), token: TokenID(rawValue: 1), piece: [], isEndOfGeneration: false)
+        var head = HeadFixture()
+        try head.submit(1, promptTokenCount: 1)
+        head.answer()
+        let twice = head.perform {
+            $0.outputsArrived(batchNumber: 0, generation: 1, tokens: [token], now: $1)
+        }
+        let old = head.perform { $0.outputsArrived(batchNumber: 99, generation: 0, tokens: [token], now: $1) }
+        #expect(twice == [] && old == [])
+        for (number, tokens) in [(UInt64(99), [token]), (1, []), (1, [token, token])] {
+            var broken = head
+            let actions = broken.perform {
+                $0.outputsArrived(batchNumber: number, generation: 1, tokens: tokens, now: $1)
+            }
+            guard case .pipelineBroken(let error) = actions.last else {
+                Issue.record("\(number) with \(tokens.count) tokens: \(actions)")
+                continue
+            }
+            #expect(error.code == .protocolViolation)
+            #expect(broken.end(of: 1) == "protocol_violation")
+            #expect(broken.perform { $0.outputsArrived(batchNumber: 1, generation: 1, tokens: [], now: $1) } == [])
+        }
+        let failed = head.perform { $0.batchFailed(batchNumber: 99, generation: 1, error: gone, now: $1) }
+        #expect(failed.contains { if case .pipelineBroken = $0 { true } else { false } })
+    }
+
+    @Test("an output for another sequence than was asked for breaks the pipeline")
+    func wrongSequence() throws {
+        var head = HeadFixture()
+        try head.submit(1, promptTokenCount: 1)
+        let token = SampledToken(
+            sequence: sequence(3), token: TokenID(rawValue: 1), piece: [], isEndOfGeneration: false)
+        head.perform { $0.outputsArrived(batchNumber: 0, generation: 1, tokens: [token], now: $1) }
+        #expect(head.end(of: 1) == "protocol_violation")
+    }
+}
