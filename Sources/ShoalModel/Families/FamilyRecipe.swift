@@ -40,7 +40,7 @@ package struct FamilyRecipe: Sendable, Hashable {
     /// - `output.weight` is optional and falls back to `token_embd.weight` (`TENSOR_DUPLICATED` in each
     ///   `load_arch_tensors`), so an untied output can be presented as the embedding;
     /// - `output_norm.weight` is required in every stage; rope factors (`rope_freqs`, `rope_factors_long`,
-    ///   `rope_factors_short`) are tensors outside the blocks, loaded with the first layer, so every stage carries them;
+    ///   `rope_factors_short`) are tensors outside the blocks, loaded with the first layer: every stage has them;
     /// - `n_head`, `n_head_kv` and `n_ff` may be per-layer arrays (llama-model.cpp:1395-1404), sliced per stage;
     /// - rotary positions come from the batch, so a later stage needs no offset.
     package static let all: [FamilyRecipe] = [
