@@ -30,7 +30,8 @@ struct ModelFacts {
         if let extra = try keys.optional("nextn_predict_layers", max: Limits.layerCountMax), extra > 0 {
             throw ShoalError(
                 .unsupportedFamily,
-                "\(header.fileName): its last \(extra) layers predict further tokens; the stages engine has no place for them"
+                "\(header.fileName): its last \(extra) layers predict further tokens, "
+                    + "for which the stages engine has no place"
             )
         }
         isSlidingLayer = try ModelFacts.slidingLayers(keys, recipe, layerCount: layerCount)

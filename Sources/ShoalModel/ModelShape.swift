@@ -71,7 +71,8 @@ package struct ModelShape: Sendable, Hashable, Codable {
             return nil
         }
         return layerCount == peculiar
-            ? "\(family) models of \(peculiar) layers cannot be cut: the family computes differently at that layer count"
+            ? "\(family) models of \(peculiar) layers cannot be cut: the family computes differently "
+                + "at that layer count"
             : "a stage of \(family) cannot have exactly \(peculiar) layers: the family computes differently at that "
                 + "layer count; choose one layer more or less"
     }

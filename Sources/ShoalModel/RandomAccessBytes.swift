@@ -3,7 +3,7 @@ package import ShoalCore
 /// Bytes that can be read anywhere: a file, or an array in tests.
 package protocol RandomAccessBytes: Sendable {
     var byteCount: Int { get }
-    /// Exactly `count` bytes from `offset`. Throws `malformedModel` when the source ends before, `fileUnreadable` on I/O
+    /// Exactly `count` bytes from `offset`. Throws `malformedModel` if the source ends before, `fileUnreadable` on I/O
     /// errors. Callers check `count` against a limit first.
     func read(offset: Int, count: Int) throws(ShoalError) -> [UInt8]
 }

@@ -13,7 +13,7 @@ enum StageTensors {
 
     /// Whether the last stage shows the untied output matrix as the embedding that the stage would otherwise not use.
     ///
-    /// Not if the output has scales of its own: the loader does not allow them on a tied output (llama-model.cpp:1799).
+    /// Not if the output has scales of its own: the loader does not allow them on a tied output (llama-model.cpp:1796).
     static func presentsOutputAsEmbedding(_ tensors: [ModelIndex.Tensor]) -> Bool {
         let names = tensors.filter { $0.role == .output }.map(\.name)
         return names.contains("output.weight") && !names.contains("output.scale")

@@ -66,7 +66,7 @@ struct Placement {
         guard let pieces = search.best() else { return nil }
         var reasons = [
             "no node can hold the whole model, which needs \(ByteCount(needs.neededBytes(0, layerCount))) on one node",
-            "\(pieces.count) stages are the fewest that hold it; each further one would add a network hop to every token",
+            "\(pieces.count) stages are the fewest that hold it; each further one adds a network hop to every token",
         ]
         let slowest = pieces.max { search.cost($0) < search.cost($1) }
         if let slowest { reasons.append("\(nodes[slowest.node].name) is predicted to be the slowest stage") }
@@ -79,8 +79,8 @@ struct Placement {
     private func reasonAgainst(_ node: PlannerNode) -> String {
         let smallest = smallestShard
         guard node.availableBytes.rawValue < smallest else { return "\(node.name) is not needed" }
-        return
-            "\(node.name) is not used: it has \(node.availableBytes), and its smallest useful shard needs \(ByteCount(smallest))"
+        return "\(node.name) is not used: it has \(node.availableBytes), "
+            + "and its smallest useful shard needs \(ByteCount(smallest))"
     }
 
     /// The least that a node needs to hold any one layer.
@@ -99,7 +99,8 @@ struct Placement {
             let small = nodes.filter { $0.availableBytes.rawValue < smallestShard }.map(\.name)
             if !small.isEmpty {
                 text +=
-                    "; \(small.joined(separator: ", ")) cannot hold even one layer, which takes \(ByteCount(smallestShard))"
+                    "; \(small.joined(separator: ", ")) cannot hold even one layer, "
+                    + "which takes \(ByteCount(smallestShard))"
             }
         }
         if let missing = smallestFurtherNode() {

@@ -7,8 +7,8 @@ package struct StageNeeds: Sendable {
     package static let processBytes = ByteCount(32 << 20)
     /// Kept free on top of the sum: one part in this many.
     package static let headRoomDivisor = 20
-    /// Rows of activations that a graph keeps at once, per token of a micro-batch: the residual, norms, projections and
-    /// the widened feed-forward rows. Measured generously: a graph of SmolLM2 and of a 7B qwen2 stay below it.
+    /// Rows of activations that a graph is taken to keep at once, per token of a micro-batch: the residual, norms,
+    /// projections and the widened feed-forward rows. An estimate, on the large side.
     package static let activationRowCount = 16
 
     private let request: PlanRequest

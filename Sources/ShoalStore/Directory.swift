@@ -12,7 +12,8 @@
 
 /// What is in a folder.
 enum Directory {
-    /// The names in `path`, at most `countMax`, sorted; none if it cannot be read: a missing model folder holds nothing.
+    /// The names in `path`, at most `countMax`, sorted; none if it cannot be read: a missing
+    /// model folder holds nothing.
     static func entries(of path: String, countMax: Int) -> [String] {
         guard let stream = opendir(path) else { return [] }
         defer { closedir(stream) }

@@ -53,7 +53,6 @@ package struct ModelFingerprint: Sendable, Hashable, Codable, CustomStringConver
         guard byteCount > sampleCount * sampleByteCount else { return byteCount > 0 ? [start..<end] : [] }
         let last = byteCount - sampleByteCount
         return (0..<sampleCount).map { number in
-            // Divided first: the product of a file's size and 64 could overflow only past 2^57, but costs nothing to avoid.
             let offset = start + last / (sampleCount - 1) * number
             return offset..<offset + sampleByteCount
         }

@@ -35,29 +35,29 @@ package struct FamilyRecipe: Sendable, Hashable {
     package var canRemovePartialSequences: Bool { memory == .attention }
 
     /// Every supported family. What holds for all of them:
-    /// - the residual after layer i is named `l_out-i` (llama.cpp:204, qwen2.cpp:129, qwen3.cpp:135, phi3.cpp:169,
-    ///   mamba.cpp:115, gemma3.cpp:190 in src/models);
+    /// - the residual after layer i is named `l_out-i` (`cb(cur, "l_out", il)`: llama.cpp:224, qwen2.cpp:130,
+    ///   qwen3.cpp:138, phi3.cpp:169, mamba.cpp:118, gemma3.cpp:193 in src/models);
     /// - `output.weight` is optional and falls back to `token_embd.weight` (`TENSOR_DUPLICATED` in each
     ///   `load_arch_tensors`), so an untied output can be presented as the embedding;
     /// - `output_norm.weight` is required in every stage; rope factors (`rope_freqs`, `rope_factors_long`,
-    ///   `rope_factors_short`) are tensors outside the blocks, loaded with the first layer, so every stage carries them;
+    ///   `rope_factors_short`) are tensors outside the blocks, loaded with the first layer: every stage has them;
     /// - `n_head`, `n_head_kv` and `n_ff` may be per-layer arrays (llama-model.cpp:1395-1404), sliced per stage;
     /// - rotary positions come from the batch, so a later stage needs no offset.
     package static let all: [FamilyRecipe] = [
-        // src/models/llama.cpp: no scale (:102), plain KV (:114). Mixtures of experts are this family too (:68).
+        // src/models/llama.cpp: no scale (:108), plain KV (:119). Mixtures of experts are this family too (:79).
         FamilyRecipe(family: "llama"),
-        // src/models/qwen2.cpp: no scale, plain KV; `output.bias` optional (:28), only in the last stage.
+        // src/models/qwen2.cpp: no scale, plain KV; `output.bias` optional (:27), only in the last stage.
         FamilyRecipe(family: "qwen2"),
         // src/models/qwen3.cpp: as qwen2 with per-head norms inside the blocks.
         FamilyRecipe(family: "qwen3"),
-        // src/models/phi3.cpp: a sliding window key is read and switched off (:15-24): plain KV whatever the file says.
+        // src/models/phi3.cpp: a sliding window key is read and switched off (:13-23): plain KV whatever the file says.
         FamilyRecipe(family: "phi3"),
         // src/models/mamba.cpp: recurrent; `llama_memory_recurrent::seq_rm` refuses partial removal
         // (llama-memory-recurrent.cpp:161).
         FamilyRecipe(family: "mamba", memory: .recurrent),
-        // src/models/gemma3.cpp: token input alone is multiplied by sqrtf(n_embd), activations by exactly 1 (:103);
+        // src/models/gemma3.cpp: token input alone is multiplied by sqrtf(n_embd), activations by exactly 1 (:91);
         // window layers by pattern, 6 unless said (:7, `load_swa_pattern` llama-model.cpp:3434 takes an array too);
-        // a stage of window layers alone runs (llama-graph.cpp:614: unused inputs are skipped), one without any must
+        // a stage of window layers alone runs (llama-graph.cpp:618: unused inputs are skipped), one without any must
         // not declare a window (llama-model.cpp:2807, 2857), and then uses the same rope base for the same full
         // attention; 62 layers mean another attention scale (:19-30).
         FamilyRecipe(

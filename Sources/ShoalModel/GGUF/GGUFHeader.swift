@@ -2,8 +2,8 @@ package import ShoalCore
 
 /// The header of one GGUF file: its metadata keys and where each tensor's bytes lie. Tensor data is not in it.
 ///
-/// Values stay in the file's own bytes and are decoded when asked for, so that a vocabulary of 150,000 strings costs one
-/// range, and copying or dropping a key is a matter of copying or dropping bytes.
+/// Values stay in the file's own bytes and are decoded when asked for, so that a vocabulary of 150,000 strings costs
+/// one range, and copying or dropping a key is a matter of copying or dropping bytes.
 package struct GGUFHeader: Sendable {
     /// One metadata entry.
     package struct Key: Sendable, Hashable {

@@ -185,7 +185,8 @@ private struct GGUFHeaderReader<Source: RandomAccessBytes> {
         for item in descriptions {
             guard item.dataOffset == UInt64(expected) else {
                 throw malformed(
-                    "the data of tensor \(quoted(item.name)) is said to be at \(item.dataOffset), but belongs at \(expected)",
+                    "the data of tensor \(quoted(item.name)) is said to be at \(item.dataOffset), "
+                        + "but belongs at \(expected)",
                     at: item.start)
             }
             let (end, overflow) = expected.addingReportingOverflow(item.byteCount)
