@@ -78,7 +78,7 @@ let effectfulTargets: [Target] = [
             product("Configuration", "swift-configuration"), product("ServiceLifecycle", "swift-service-lifecycle"),
         ],
         swiftSettings: settings),
-    library("ShoalTesting", ["ShoalCore", "ShoalWire", "ShoalEngine", nioCore, nioPosix]),
+    library("ShoalTesting", ["ShoalCore", "ShoalWire", "ShoalLinks", "ShoalEngine", "CShoalSystem", nioCore, nioPosix]),
     test("ShoalWireTests", ["ShoalCore", "ShoalWire", nioCore, product("NIOEmbedded", "swift-nio"), product("NIOTestUtils", "swift-nio")]),
     test("ShoalLinksTests", ["ShoalCore", "ShoalWire", "ShoalLinks", "ShoalTesting", nioCore, nioPosix]),
     test("ShoalEngineTests", ["ShoalCore", "ShoalModel", "ShoalStore", "ShoalWire", "ShoalLinks", "ShoalEngine", "ShoalTesting", nioCore, nioPosix]),
