@@ -43,7 +43,11 @@ let pureTargets: [Target] = [
 ]
 
 let effectfulTargets: [Target] = [
-    library("ShoalStore", ["ShoalCore", "ShoalModel", product("SystemPackage", "swift-system"), product("Crypto", "swift-crypto")]),
+    library(
+        "ShoalStore",
+        [
+            "ShoalCore", "ShoalModel", product("SystemPackage", "swift-system"), product("Crypto", "swift-crypto"),
+        ]),
     // The data plane: frames, links, the engine's process.
     library("ShoalWire", ["ShoalCore", nioCore]),
     .target(name: "CShoalSystem"),
@@ -55,7 +59,10 @@ let effectfulTargets: [Target] = [
     library("ShoalLlama", ["ShoalCore", "ShoalModel", "ShoalStore", "CLlama", "CShoalEngine"]),
     .executableTarget(
         name: "shoal-engine",
-        dependencies: ["ShoalCore", "ShoalModel", "ShoalStore", "ShoalWire", "ShoalEngine", "ShoalLlama", "CShoalSystem", "CLlama", "CShoalEngine", nioCore],
+        dependencies: [
+            "ShoalCore", "ShoalModel", "ShoalStore", "ShoalWire", "ShoalEngine", "ShoalLlama", "CShoalSystem", "CLlama",
+            "CShoalEngine", nioCore,
+        ],
         swiftSettings: settings),
     // The node and its API.
     library(
@@ -76,41 +83,67 @@ let effectfulTargets: [Target] = [
             "ShoalCore", "ShoalStore", "ShoalNode", "ShoalGateway", nioCore, nioPosix, logging,
             product("ArgumentParser", "swift-argument-parser"), product("AsyncHTTPClient", "async-http-client"),
             product("Configuration", "swift-configuration"), product("ServiceLifecycle", "swift-service-lifecycle"),
+            product("UnixSignals", "swift-service-lifecycle"),
         ],
         swiftSettings: settings),
-    library("ShoalTesting", ["ShoalCore", "ShoalWire", "ShoalEngine", nioCore, nioPosix]),
+    library(
+        "ShoalTesting", ["ShoalCore", "ShoalWire", "ShoalLinks", "ShoalEngine", "CShoalSystem", nioCore, nioPosix]),
     test("ShoalStoreTests", ["ShoalCore", "ShoalModel", "ShoalStore"]),
-    test("ShoalWireTests", ["ShoalCore", "ShoalWire", nioCore, product("NIOEmbedded", "swift-nio"), product("NIOTestUtils", "swift-nio")]),
+    test(
+        "ShoalWireTests",
+        [
+            "ShoalCore", "ShoalWire", nioCore, product("NIOEmbedded", "swift-nio"),
+            product("NIOTestUtils", "swift-nio"),
+        ]),
     test("ShoalLinksTests", ["ShoalCore", "ShoalWire", "ShoalLinks", "ShoalTesting", nioCore, nioPosix]),
-    test("ShoalEngineTests", ["ShoalCore", "ShoalModel", "ShoalStore", "ShoalWire", "ShoalLinks", "ShoalEngine", "ShoalTesting", nioCore, nioPosix]),
-    test("ShoalNodeTests", ["ShoalCore", "ShoalModel", "ShoalWire", "ShoalLinks", "ShoalEngine", "ShoalNode", "ShoalScheduling", "ShoalTesting", nioCore, nioPosix]),
+    test(
+        "ShoalEngineTests",
+        [
+            "ShoalCore", "ShoalModel", "ShoalStore", "ShoalWire", "ShoalLinks", "ShoalEngine", "ShoalTesting",
+            nioCore, nioPosix,
+        ]),
+    test(
+        "ShoalNodeTests",
+        [
+            "ShoalCore", "ShoalModel", "ShoalWire", "ShoalLinks", "ShoalEngine", "ShoalNode", "ShoalScheduling",
+            "ShoalTesting", nioCore, nioPosix,
+        ]),
     test(
         "ShoalGatewayTests",
         [
             "ShoalCore", "ShoalGateway", nioCore, nioPosix, logging, product("Hummingbird", "hummingbird"),
             product("HTTPTypes", "swift-http-types"), product("HummingbirdTesting", "hummingbird"),
         ]),
-    test("ShoalCommandTests", ["ShoalCore", "shoal", nioCore, logging, product("Configuration", "swift-configuration")]),
+    test(
+        "ShoalCommandTests",
+        [
+            "ShoalCore", "shoal", nioCore, logging, product("Configuration", "swift-configuration"),
+        ]),
     test("ShoalEndToEndTests", ["ShoalCore", "ShoalTesting", product("AsyncHTTPClient", "async-http-client")]),
 ]
 
 let package = Package(
     name: "shoal",
     platforms: [.macOS(.v15)],
-    products: pureOnly ? [] : [.executable(name: "shoal", targets: ["shoal"]), .executable(name: "shoal-engine", targets: ["shoal-engine"])],
+    products: pureOnly
+        ? []
+        : [
+            .executable(name: "shoal", targets: ["shoal"]),
+            .executable(name: "shoal-engine", targets: ["shoal-engine"]),
+        ],
     dependencies: pureOnly
         ? []
         : [
-                .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
-                .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
-                .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
-                .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0"),
-                .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
-                .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
-                .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
-                .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
-                .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
-                .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+            .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
+            .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+            .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+            .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0"),
+            .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+            .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+            .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
+            .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
+            .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
+            .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
         ],
     targets: pureOnly ? pureTargets : pureTargets + effectfulTargets,
     cxxLanguageStandard: .cxx17

@@ -45,7 +45,7 @@ say "loading $(basename "$model") split as $split"
 
 name="$(basename "${model%.gguf}")"
 say "asking node a: $question"
-"$shoal" run "$name" "$question" --host "$api_a" --temperature 0 --max-tokens 120 --verbose 2>"$scratch/timings"
+"$shoal" run "$name" "$question" --host "$api_a" --system "You are a helpful assistant." --temperature 0 --max-tokens 120 --verbose 2>"$scratch/timings"
 echo
 "$shoal" ps --host "$api_a" --json | "$PYTHON_TOOLS/bin/python" "$REPOSITORY/scripts/demo_table.py" "$scratch/timings"
 

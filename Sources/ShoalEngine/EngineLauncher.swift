@@ -7,7 +7,7 @@ package protocol EngineLauncher: Sendable {
     /// Starts one engine and waits until it says that it is there.
     ///
     /// `label` names its log. `receiver` gets, on `eventLoop`, every frame that is neither reply nor event, and `closed`
-    /// when the engine is gone, with the cause of its death. `onLoadProgress` gets 0 to 1, on the loop. Throws
+    /// when the engine is gone, with the cause of its death; that may also happen when this throws. `onLoadProgress` gets 0 to 1, on the loop. Throws
     /// `engineLost`: no such program, died at once, another protocol; or `timedOut`.
     func launch(
         label: String, eventLoop: any EventLoop, receiver: any FrameReceiver,

@@ -4,6 +4,7 @@ import ShoalCore
 import ShoalEngine
 import ShoalGateway
 import ShoalNode
+import UnixSignals
 
 /// Runs a node with its API until SIGTERM or SIGINT, then ends its requests, engines and links.
 /// Throws a `ShoalError` when an address or the data folder cannot be used.

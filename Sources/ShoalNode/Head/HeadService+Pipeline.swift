@@ -58,7 +58,7 @@ extension HeadService {
             sequenceCountMax: order.sequenceCountMax)
         configuration.microBatchTokenCountMax = limits.microBatchTokenCountMax
         configuration.promptChunkTokenCountMax = limits.promptChunkTokenCountMax
-        configuration.microBatchesInFlightMax = min(limits.microBatchesInFlightMax, order.stages.count + 1)
+        configuration.microBatchesInFlightMax = min(limits.microBatchesInFlightMax, order.stages.count)
         configuration.canRemovePartialSequences = stageLoads.allSatisfy { $0?.canRemovePartialSequences ?? true }
         scheduler = HeadScheduler(configuration: configuration)
     }

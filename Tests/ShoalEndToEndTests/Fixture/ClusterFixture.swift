@@ -109,7 +109,10 @@ final class ClusterFixture: Sendable {
     ) async throws -> (status: Int, json: JSONObject) {
         let body = JSONObject([
             "model": model, "temperature": 0, "max_tokens": maxTokens,
-            "messages": [["role": "user", "content": question]],
+            "messages": [
+                // Without one, the model's template adds its own, with which this small model rambles in French.
+                ["role": "system", "content": "You are a helpful assistant."], ["role": "user", "content": question],
+            ],
         ])
         let (status, data) = try await send(.POST, "/v1/chat/completions", to: node, body: body.text)
         return (status, try JSONObject(data))

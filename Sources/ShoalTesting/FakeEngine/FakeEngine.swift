@@ -1,0 +1,185 @@
+internal import NIOCore
+package import ShoalCore
+package import ShoalEngine
+package import ShoalLinks
+package import ShoalWire
+
+/// The engine's side of a fake: answers frames as `shoal-engine` would, and misbehaves on request.
+///
+/// The scripting methods return when they have taken effect.
+package final class FakeEngine: Sendable {
+    package let label: String
+    /// Every micro-batch that came, in order, before it is computed.
+    package let receivedBatches = EventRecorder<MicroBatch>()
+    /// Every request that came, in order.
+    package let receivedRequests = EventRecorder<EngineRequest>()
+    let ended = EventRecorder<EngineExit>()
+    private let connection: FrameConnection
+    private let model: FakeModel
+    private let state: NIOLoopBoundBox<State>
+
+    private struct State {
+        var stage: FakeStage?
+        var holdsBatches = false
+        var held: [Frame] = []
+        var nextBatchFailure: ShoalError?
+        var nextLoadFailure: ShoalError?
+    }
+
+    init(label: String, connection: FrameConnection, model: FakeModel, loadFailure: ShoalError?) {
+        self.label = label
+        self.connection = connection
+        self.model = model
+        state = NIOLoopBoundBox.makeBoxSendingValue(
+            State(nextLoadFailure: loadFailure), eventLoop: connection.eventLoop)
+    }
+
+    func start(_ build: EngineBuild) {
+        connection.start(self)
+        sendJSON(.engineEvent, number: 0, EngineEvent.started(build))
+    }
+
+    /// Dies as a process would: the connection breaks, then `exit` is what is found out.
+    package func die(_ exit: EngineExit = EngineExit(cause: .signal(9), wasRequested: false)) {
+        guard ended.events.isEmpty else { return }
+        ended.record(exit)
+        connection.close(because: nil)
+    }
+
+    /// Keeps micro-batches until `releaseBatches`.
+    package func holdBatches() async throws { try await onLoop { $0.holdsBatches = true } }
+
+    package func releaseBatches() async throws {
+        let held = try await connection.eventLoop.submit { [self] in
+            defer { state.value.held = [] }
+            state.value.holdsBatches = false
+            return state.value.held
+        }.get()
+        try await connection.eventLoop.submit { [self] in held.forEach(compute) }.get()
+    }
+
+    package func failNextBatch(_ error: ShoalError) async throws { try await onLoop { $0.nextBatchFailure = error } }
+
+    package func failNextLoad(_ error: ShoalError) async throws { try await onLoop { $0.nextLoadFailure = error } }
+
+    /// What it holds; nil before `load`.
+    package func status() async throws -> StageStatus? {
+        try await connection.eventLoop.submit { [self] in state.value.stage?.status }.get()
+    }
+
+    private func onLoop(_ body: @escaping @Sendable (inout State) -> Void) async throws {
+        try await connection.eventLoop.submit { [self] in body(&state.value) }.get()
+    }
+
+    // MARK: Micro-batches, on the loop
+
+    private func received(batch frame: Frame) {
+        if let description = try? MicroBatchDescription(decoding: frame) { receivedBatches.record(description.batch) }
+        guard !state.value.holdsBatches else { return state.value.held.append(frame) }
+        compute(frame)
+    }
+
+    private func compute(_ frame: Frame) {
+        do throws(ShoalError) {
+            connection.send(try answer(to: frame))
+        } catch {
+            sendJSON(.microBatchFailed, number: frame.number, error, like: frame)
+        }
+    }
+
+    private func answer(to frame: Frame) throws(ShoalError) -> Frame {
+        if let failure = state.value.nextBatchFailure {
+            state.value.nextBatchFailure = nil
+            throw failure
+        }
+        guard var stage = state.value.stage else {
+            throw ShoalError(.invalidRequest, "a micro-batch came before the stage was loaded")
+        }
+        let answer = try stage.compute(
+            try MicroBatchDescription(decoding: frame), payload: frame.payload,
+            wantsLogits: frame.flags.contains(.wantsLogits))
+        state.value.stage = stage
+        switch answer {
+        case .forward(let description, let payload):
+            return try description.frame(
+                flags: frame.flags, instance: frame.instance, generation: frame.generation, payload: payload)
+        case .outputs(let description, let payload):
+            return try description.frame(
+                number: frame.number, instance: frame.instance, generation: frame.generation, payload: payload)
+        }
+    }
+
+    // MARK: Requests, on the loop
+
+    private func received(request frame: Frame) {
+        let reply: EngineReply
+        do throws(ShoalError) {
+            let request = try FrameJSON.decode(EngineRequest.self, from: frame.description)
+            receivedRequests.record(request)
+            reply = try self.reply(to: request)
+        } catch {
+            reply = .failed(error)
+        }
+        sendJSON(.engineReply, number: frame.number, reply)
+    }
+
+    private func reply(to request: EngineRequest) throws(ShoalError) -> EngineReply {
+        switch request {
+        case .load(let request): return .loaded(try load(request))
+        case .configureSampler(let sequence, let parameters):
+            state.value.stage?.configureSampler(sequence, parameters)
+            return .done
+        case .releaseSampler(let sequence):
+            state.value.stage?.releaseSampler(sequence)
+            return .done
+        case .reset:
+            state.value.stage?.reset()
+            return .done
+        case .status:
+            guard let stage = state.value.stage else { throw ShoalError(.unavailable, "no stage is loaded") }
+            return .status(stage.status)
+        case .tokenize(let text, let addSpecial, _): return .tokens(model.tokenize(text, addSpecial: addSpecial))
+        case .detokenize(let tokens): return .text(model.text(of: tokens))
+        case .renderChat(let messages): return .text(model.renderChat(messages))
+        case .grammar: return .text("root ::= [a-z ]*")
+        }
+    }
+
+    private func load(_ request: StageLoadRequest) throws(ShoalError) -> StageLoaded {
+        if let failure = state.value.nextLoadFailure {
+            state.value.nextLoadFailure = nil
+            throw failure
+        }
+        sendJSON(.engineEvent, number: 0, EngineEvent.loadProgress(0.5))
+        let stage = try FakeStage(model: model, request: request)
+        state.value.stage = stage
+        sendJSON(.engineEvent, number: 0, EngineEvent.loadProgress(1))
+        return stage.loaded
+    }
+
+    private func sendJSON(_ kind: FrameKind, number: UInt64, _ value: some Encodable, like frame: Frame? = nil) {
+        guard let description = try? FrameJSON.encode(value) else {
+            preconditionFailure("a fake's messages can always be written as JSON")
+        }
+        connection.send(
+            Frame(
+                kind: kind, instance: frame?.instance ?? InstanceID(rawValue: 0), generation: frame?.generation ?? 0,
+                number: number, description: description))
+    }
+}
+
+extension FakeEngine: FrameReceiver {
+    package func received(_ frame: Frame, on connection: FrameConnection) {
+        switch frame.kind {
+        case .engineRequest: received(request: frame)
+        case .microBatch: received(batch: frame)
+        default:
+            connection.close(because: ShoalError(.protocolViolation, "a \(frame.kind) frame came to a fake engine"))
+        }
+    }
+
+    package func closed(_ connection: FrameConnection, because error: ShoalError?) {
+        guard ended.events.isEmpty else { return }
+        ended.record(EngineExit(cause: .exited(code: 0), wasRequested: true))
+    }
+}
