@@ -75,6 +75,10 @@ private final class FakeEngineHandle: EngineHandle {
         try await session.request(request, deadline: deadline)
     }
 
+    func post(_ request: EngineRequest, onFailure: @escaping @Sendable (ShoalError) -> Void) {
+        session.post(request, onFailure: onFailure)
+    }
+
     func waitForExit() async -> EngineExit { await engine.ended.first() }
 
     func stop() async {
