@@ -34,7 +34,9 @@ pids+=($!)
 "$shoal" serve --name b --data "$scratch/b" --api "$api_b" --link "$link_b" --peer "$link_a" --threads 1 >"$scratch/b.log" 2>&1 &
 pids+=($!)
 
-"$shoal" nodes --host "$api_a" --wait 2 >/dev/null
+connected() { "$shoal" nodes --host "$api_a" --json 2>/dev/null | grep -q '"connected"'; }
+for _ in $(seq 100); do connected && break; sleep 0.1; done
+connected || fail "the two nodes did not find each other within ten seconds"
 "$shoal" nodes --host "$api_a"
 
 layers=$("$shoal" plan "$model" --host "$api_a" --json | "$PYTHON_TOOLS/bin/python" -c 'import json,sys; print(json.load(sys.stdin)["layerCount"])')
