@@ -83,7 +83,8 @@ let effectfulTargets: [Target] = [
             "ShoalCore", "ShoalStore", "ShoalNode", "ShoalGateway", nioCore, nioPosix, logging,
             product("ArgumentParser", "swift-argument-parser"), product("AsyncHTTPClient", "async-http-client"),
             product("Configuration", "swift-configuration"), product("ServiceLifecycle", "swift-service-lifecycle"),
-            product("UnixSignals", "swift-service-lifecycle"),
+            product("UnixSignals", "swift-service-lifecycle"), product("NIOHTTP1", "swift-nio"),
+            product("SystemPackage", "swift-system"),
         ],
         swiftSettings: settings),
     library(

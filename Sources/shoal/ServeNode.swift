@@ -9,14 +9,14 @@ import UnixSignals
 /// Runs a node with its API until SIGTERM or SIGINT, then ends its requests, engines and links.
 /// Throws a `ShoalError` when an address or the data folder cannot be used.
 func runNode(_ settings: ServeSettings, logger: Logger) async throws {
-    let api = try HostPort(parsing: settings.apiAddress, option: "--api")
+    let api = settings.api
     var configuration = NodeConfiguration(
-        name: settings.name, dataDirectory: settings.dataDirectory, linkAddress: settings.linkAddress)
-    configuration.apiAddress = settings.apiAddress
-    configuration.peerAddresses = settings.peerAddresses
+        name: settings.name, dataDirectory: settings.dataDirectory, linkAddress: "\(settings.link)")
+    configuration.apiAddress = "\(api)"
+    configuration.peerAddresses = settings.peers.map(\.description)
     configuration.threadCount = settings.threadCount
-    configuration.memoryLimit = settings.memoryLimit
-    configuration.modelFolders = settings.modelFolders
+    configuration.memoryLimit = settings.memory
+    configuration.modelFolders = settings.modelDirectories
     let launcher = ProcessEngineLauncher(
         executablePath: try EngineExecutable.path(), logDirectory: settings.dataDirectory + "/logs")
     let node = try Node(configuration: configuration, launcher: launcher, logger: logger)

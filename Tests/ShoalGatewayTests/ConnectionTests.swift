@@ -32,7 +32,8 @@ struct ConnectionTests {
                     "/v1/chat/completions", method: .post, authority: "localhost",
                     headers: [.contentLength: String(Self.chat(stream: stream).utf8.count)],
                     body: ByteBuffer(string: Self.chat(stream: stream))))
-            while inference.requests.isEmpty { await Task.yield() }
+            var arrivals = inference.arrivals.makeAsyncIterator()
+            _ = await arrivals.next()
             try await other.close(mode: .all)
             var cancelled = inference.cancelled.makeAsyncIterator()
             #expect(await cancelled.next() == RequestID(rawValue: 0x2A))
@@ -51,7 +52,8 @@ struct ConnectionTests {
                 TestClient.Request(
                     "/v1/chat/completions", method: .post, authority: "localhost",
                     headers: [.contentLength: String(body.utf8.count)], body: ByteBuffer(string: body)))
-            while inference.requests.count < 3 { await Task.yield() }
+            var arrivals = inference.arrivals.makeAsyncIterator()
+            for _ in 0..<3 { _ = await arrivals.next() }
             try await other.close(mode: .all)
             var cancelled = inference.cancelled.makeAsyncIterator()
             for _ in 0..<3 { #expect(await cancelled.next() != nil) }

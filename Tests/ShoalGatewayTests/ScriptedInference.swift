@@ -16,12 +16,16 @@ final class ScriptedInference: InferenceService {
     private let received = Mutex<[GenerationRequest]>([])
     private let consumed = Mutex(0)
     private let terminations: AsyncStream<RequestID>.Continuation
+    private let arrivalSource: AsyncStream<RequestID>.Continuation
+    /// Requests as they come in.
+    let arrivals: AsyncStream<RequestID>
     /// Requests whose reader went away before the last event.
     let cancelled: AsyncStream<RequestID>
 
     init(_ script: @escaping @Sendable (_ request: GenerationRequest, _ index: Int) -> Script) {
         self.script = script
         (cancelled, terminations) = AsyncStream.makeStream()
+        (arrivals, arrivalSource) = AsyncStream.makeStream()
     }
 
     /// Every request gets the same pieces of text, one token each.
@@ -46,6 +50,7 @@ final class ScriptedInference: InferenceService {
             $0.append(request)
             return $0.count - 1
         }
+        arrivalSource.yield(request.id)
         guard await servedModels().contains(where: { $0.name == request.model }) else {
             throw ShoalError(.modelNotFound, "no instance serves the model \"\(request.model)\"")
         }

@@ -1,0 +1,67 @@
+import ArgumentParser
+import Logging
+import ShoalCore
+
+/// `shoal serve`. Options have no defaults here, so that environment and configuration file can set them.
+struct ServeCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "serve", abstract: "Run a node of the cluster on this machine.",
+        discussion:
+            "Every option can also be an environment variable (SHOAL_NAME, SHOAL_PEERS=a:1,b:2, …) or a key of a "
+            + "JSON configuration file; the command line wins, then the environment, then the file.")
+
+    @Option(name: .long, help: "This node's name (default: the host's name).")
+    var name: String?
+
+    @Option(name: .long, help: "Folder for identity and state (default: the user's data folder).")
+    var data: String?
+
+    @Option(name: .long, help: "HOST:PORT of the HTTP API (default: 127.0.0.1:7460).")
+    var api: String?
+
+    @Option(name: .long, help: "HOST:PORT where other nodes connect (default: 127.0.0.1:7461).")
+    var link: String?
+
+    @Option(name: .customLong("peer"), help: "HOST:PORT of another node's link; may be given several times.")
+    var peers: [String] = []
+
+    @Option(name: .long, help: "Threads that compute (default: the number of processors).")
+    var threads: String?
+
+    @Option(name: .long, help: "Memory that models may take, such as 6GiB (default: what is available).")
+    var memory: String?
+
+    @Option(name: .long, help: "A folder with GGUF files; may be given several times.")
+    var models: [String] = []
+
+    @Option(name: .long, help: "A JSON file with options (default: $SHOAL_CONFIG).")
+    var config: String?
+
+    @Option(name: .long, help: "trace, debug, info, notice, warning, error or critical (default: info).")
+    var logLevel: String?
+
+    func run() async throws {
+        try await reportingErrors {
+            let settings = try await settings(machine: .current)
+            LoggingSystem.bootstrap(StreamLogHandler.standardError)
+            var logger = Logger(label: "shoal")
+            logger.logLevel = settings.logLevel
+            try await runNode(settings, logger: logger)
+        }
+    }
+
+    /// All sources together.
+    func settings(machine: MachineFacts) async throws(ShoalError) -> ServeSettings {
+        let file = config ?? machine.environment["SHOAL_CONFIG"].flatMap { $0.isEmpty ? nil : $0 }
+        let sources = try await SettingsSources(
+            commandLine: typed, environment: machine.environment, file: file.flatMap(machine.absolutePath))
+        return try ServeSettings(sources, machine: machine)
+    }
+
+    private var typed: [ServeOption: [String]] {
+        let single: [ServeOption: String?] = [
+            .name: name, .data: data, .api: api, .link: link, .threads: threads, .memory: memory, .logLevel: logLevel,
+        ]
+        return single.compactMapValues { $0.map { [$0] } }.merging([.peers: peers, .models: models]) { $1 }
+    }
+}

@@ -1,0 +1,24 @@
+/// The options of `shoal serve`. Raw values are the keys of the configuration file; docs/configuration.md explains each.
+enum ServeOption: String, CaseIterable, Sendable {
+    case name, data, api, link, peers, threads, memory, models, logLevel
+
+    /// On the command line.
+    var flag: String {
+        switch self {
+        case .peers: "--peer"
+        case .logLevel: "--log-level"
+        default: "--\(rawValue)"
+        }
+    }
+
+    /// In the environment.
+    var variable: String {
+        switch self {
+        case .logLevel: "SHOAL_LOG_LEVEL"
+        default: "SHOAL_\(rawValue.uppercased())"
+        }
+    }
+
+    /// Whether it takes several values.
+    var isList: Bool { self == .peers || self == .models }
+}

@@ -1,0 +1,76 @@
+import Logging
+import ShoalCore
+
+/// How a node runs: every option of `shoal serve` with its final value.
+struct ServeSettings: Hashable, Sendable {
+    static let defaultAPI = NetworkEndpoint(host: "127.0.0.1", port: 7460)
+    static let defaultLink = NetworkEndpoint(host: "127.0.0.1", port: 7461)
+    /// The longest name of a node.
+    static let nameCharacterCountMax = 64
+    static let threadCountMax = 1024
+
+    /// What other nodes and `--layers` call it.
+    var name: String
+    /// Where identity and state are kept; absolute.
+    var dataDirectory: String
+    /// Where the HTTP API listens.
+    var api: NetworkEndpoint
+    /// Where other nodes connect.
+    var link: NetworkEndpoint
+    /// Link addresses of other nodes.
+    var peers: [NetworkEndpoint]
+    /// Threads that compute.
+    var threadCount: Int
+    /// Memory that models may take; nil means what is available.
+    var memory: ByteCount?
+    /// Folders that are searched for models, in this order; absolute.
+    var modelDirectories: [String]
+    var logLevel: Logger.Level
+
+    /// Throws `.invalidRequest` with a sentence that names the option, its value and where it came from.
+    init(_ sources: SettingsSources, machine: MachineFacts) throws(ShoalError) {
+        name =
+            try sources.value(.name, "1 to 64 letters, digits, \".\", \"-\" or \"_\"") { text in
+                ServeSettings.isNodeName(text) ? text : nil
+            } ?? ServeSettings.nodeName(fromHost: machine.hostName)
+        dataDirectory =
+            try sources.value(.data, "a folder") { machine.absolutePath($0) } ?? machine.defaultDataDirectory
+        api =
+            try sources.value(.api, "HOST:PORT") { NetworkEndpoint(parsing: $0, defaults: ServeSettings.defaultAPI) }
+            ?? ServeSettings.defaultAPI
+        link =
+            try sources.value(.link, "HOST:PORT") { NetworkEndpoint(parsing: $0, defaults: ServeSettings.defaultLink) }
+            ?? ServeSettings.defaultLink
+        peers = try sources.values(.peers, "HOST:PORT") {
+            NetworkEndpoint(parsing: $0, defaults: ServeSettings.defaultLink)
+        }
+        guard peers.count <= Limits.peerCountMax else {
+            throw ShoalError(.invalidRequest, "\(peers.count) peers are given; at most \(Limits.peerCountMax) work")
+        }
+        threadCount =
+            try sources.value(.threads, "a whole number from 1 to \(ServeSettings.threadCountMax)") { text in
+                Int(text).flatMap { (1...ServeSettings.threadCountMax).contains($0) ? $0 : nil }
+            } ?? machine.processorCount
+        memory = try sources.value(.memory, "a size such as 6GiB or 500MB") { text in
+            ByteCount(parsing: text).flatMap { $0 > .zero ? $0 : nil }
+        }
+        modelDirectories = try sources.values(.models, "a folder") { machine.absolutePath($0) }
+        let levels = Logger.Level.allCases.map(\.rawValue).joined(separator: ", ")
+        logLevel = try sources.value(.logLevel, "one of \(levels)") { Logger.Level(rawValue: $0) } ?? .info
+    }
+
+    /// Names must survive in `--layers NAME=0-14,…` and in file names.
+    static func isNodeName(_ text: String) -> Bool {
+        (1...nameCharacterCountMax).contains(text.count) && text.allSatisfy(isNodeNameCharacter)
+    }
+
+    /// A host's name with everything replaced that a node's name cannot have.
+    static func nodeName(fromHost host: String) -> String {
+        let name = String(host.prefix(nameCharacterCountMax).map { isNodeNameCharacter($0) ? $0 : "-" })
+        return name.isEmpty ? "node" : name
+    }
+
+    private static func isNodeNameCharacter(_ character: Character) -> Bool {
+        character.isASCII && (character.isLetter || character.isNumber || ".-_".contains(character))
+    }
+}

@@ -1,0 +1,37 @@
+import ShoalCore
+
+/// Turns the changing report of an instance that is being loaded into lines for a person.
+struct LoadProgress: Sendable {
+    private var told: [String: String] = [:]
+
+    /// Lines for a log: one for each stage that has entered a new phase since the last call.
+    mutating func newLines(_ report: InstanceReport) -> [String] {
+        var lines: [String] = []
+        for stage in report.stages {
+            let key = "\(stage.nodeName) \(stage.layers)"
+            let state = LoadProgress.state(of: stage, withPercentage: false)
+            guard told.updateValue(state, forKey: key) != state else { continue }
+            lines.append("layers \(stage.layers) on \(stage.nodeName): \(state)")
+        }
+        let phase = report.phase.rawValue
+        if told.updateValue(phase, forKey: "") != phase { lines.append("\(report.model): \(phase)") }
+        return lines
+    }
+
+    /// One line for a terminal, to be written over the last one.
+    static func status(_ report: InstanceReport) -> String {
+        let stages = report.stages.map { stage in
+            "\(stage.nodeName) \(stage.layers) \(state(of: stage, withPercentage: true))"
+        }
+        return ([report.phase.rawValue] + stages).joined(separator: " | ")
+    }
+
+    private static func state(of stage: StageReport, withPercentage: Bool) -> String {
+        if let problem = stage.problem { return "\(stage.phase.rawValue) (\(problem))" }
+        if let seconds = stage.loadSeconds {
+            return "\(stage.phase.rawValue) (\(stage.weightBytes) in \(oneDecimal(seconds)) s)"
+        }
+        guard withPercentage, stage.phase == .loading else { return stage.phase.rawValue }
+        return "loading \(Int(stage.loadProgress * 100)) %"
+    }
+}

@@ -1,0 +1,71 @@
+import ShoalCore
+
+extension TextTable {
+    /// What `shoal nodes` shows.
+    static func nodes(_ nodes: [NodeReport]) -> TextTable {
+        var table = TextTable([
+            ("NAME", .left), ("STATE", .left), ("MEMORY FREE", .right), ("TOTAL", .right), ("THREADS", .right),
+            ("LINK", .left), ("API", .left), ("VERSION", .left),
+        ])
+        for node in nodes {
+            table.add([
+                node.name, node.reachability.rawValue, node.memoryAvailable?.description ?? "-",
+                node.memoryTotal?.description ?? "-", node.threadCount.map(String.init) ?? "-", node.linkAddress,
+                node.apiAddress ?? "-", node.problem.map { "(\($0))" } ?? node.shoalVersion ?? "-",
+            ])
+        }
+        return table
+    }
+
+    /// What `shoal ps` shows: a line per stage, the instance's own columns on the first.
+    static func instances(_ instances: [InstanceReport]) -> TextTable {
+        var table = TextTable([
+            ("INSTANCE", .left), ("MODEL", .left), ("STATE", .left), ("HEAD", .left), ("NODE", .left),
+            ("LAYERS", .right), ("WEIGHTS", .right), ("LOAD", .right), ("FROM NETWORK", .right),
+        ])
+        for instance in instances {
+            var own = [instance.id.description, instance.model, instance.phase.rawValue, instance.headName]
+            if instance.stages.isEmpty { table.add(own) }
+            for stage in instance.stages {
+                table.add(own + cells(of: stage))
+                own = ["", "", "", ""]
+            }
+        }
+        return table
+    }
+
+    /// What `shoal plan` shows above its reasons.
+    static func plan(_ plan: PlanReport) -> TextTable {
+        var table = TextTable([
+            ("NODE", .left), ("LAYERS", .right), ("WEIGHTS", .right), ("NEEDED", .right), ("AVAILABLE", .right),
+        ])
+        for stage in plan.stages {
+            table.add([
+                stage.nodeName, stage.layers.description, stage.weightBytes.description,
+                stage.neededBytes.description, stage.availableBytes.description,
+            ])
+        }
+        return table
+    }
+
+    private static func cells(of stage: StageReport) -> [String] {
+        let load =
+            stage.loadSeconds.map { "\(oneDecimal($0)) s" }
+            ?? (stage.phase == .loading ? "\(Int(stage.loadProgress * 100)) %" : "-")
+        return [
+            stage.nodeName, stage.layers.description, "\(oneDecimal(stage.weightBytes.mebibytes)) MiB", load,
+            stage.weightBytesReceived.description,
+        ]
+    }
+}
+
+/// Problems that do not fit a table: one line per instance or stage that has one.
+func problemLines(_ instances: [InstanceReport]) -> [String] {
+    instances.flatMap { instance in
+        let own = instance.problem.map { ["\(instance.id): \($0)"] } ?? []
+        return own
+            + instance.stages.compactMap { stage in
+                stage.problem.map { "\(instance.id), layers \(stage.layers) on \(stage.nodeName): \($0)" }
+            }
+    }
+}
