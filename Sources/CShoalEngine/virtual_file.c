@@ -13,8 +13,8 @@
 #include <unistd.h>
 
 enum {
-    // glibc reads past its buffer for large requests; this is what small ones cost.
-    STREAM_BUFFER_BYTE_COUNT = 1 << 20,
+    // glibc copies everything through its buffer, whatever the size of a request.
+    STREAM_BUFFER_BYTE_COUNT = 1 << 18,
     ERROR_BYTE_COUNT_MAX = 512,
     PATH_COUNT_MAX = 4096,
 };
@@ -30,6 +30,7 @@ struct shoal_virtual_file {
     size_t descriptor_count;
     uint64_t byte_count;
     uint64_t position;
+    bool has_just_sought;
     uint64_t bytes_read;
     bool failed;
     char error[ERROR_BYTE_COUNT_MAX];
@@ -105,19 +106,22 @@ static size_t read_run(shoal_virtual_file * file, char * to, size_t count) {
     return read_from_disk(file, extent, inside, to, part) ? part : 0;
 }
 
+// One run at a time, so that filling the stream's buffer never reads into the next tensor. glibc seeks to a multiple of
+// its buffer's size first and reads what lies between there and the target, or seeks again if that read is short: the
+// first read after a seek gives one byte, and the bytes of other stages stay on the disk.
 static int64_t read_bytes(shoal_virtual_file * file, char * to, size_t count) {
-    size_t done = 0;
-    while (done < count && file->position < file->byte_count) {
-        size_t wanted = (size_t) smaller(count - done, file->byte_count - file->position);
-        size_t part = read_run(file, to + done, wanted);
-        if (part == 0) {
-            errno = EIO;
-            return -1;
-        }
-        done += part;
-        file->position += part;
+    if (file->position >= file->byte_count || count == 0) {
+        return 0;
     }
-    return (int64_t) done;
+    size_t wanted = file->has_just_sought ? 1 : (size_t) smaller(count, file->byte_count - file->position);
+    file->has_just_sought = false;
+    size_t part = read_run(file, to, wanted);
+    if (part == 0) {
+        errno = EIO;
+        return -1;
+    }
+    file->position += part;
+    return (int64_t) part;
 }
 
 static int64_t seek_to(shoal_virtual_file * file, int64_t offset, int whence) {
@@ -128,6 +132,7 @@ static int64_t seek_to(shoal_virtual_file * file, int64_t offset, int whence) {
         return -1;
     }
     file->position = (uint64_t) target;
+    file->has_just_sought = true;
     return target;
 }
 

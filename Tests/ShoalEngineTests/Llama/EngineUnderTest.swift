@@ -1,0 +1,184 @@
+import Dispatch
+import Foundation
+import NIOCore
+import ShoalCore
+import ShoalEngine
+import ShoalWire
+
+#if canImport(Darwin)
+    import Darwin
+#elseif canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#else
+    #error("a C library is needed")
+#endif
+
+/// A real shoal-engine process, driven with plain blocking calls on a thread of its own.
+actor EngineUnderTest {
+    private let executor = QueueExecutor(label: "engine under test")
+    private let process = Process()
+    private let descriptor: Int32
+    private var reader = FrameReader()
+    private var nextNumber: UInt64 = 1
+    private(set) var build: EngineBuild?
+    /// Of all loads, in order.
+    private(set) var progress: [Double] = []
+
+    /// No answer takes longer, on the slowest machine, while the engine lives.
+    private static let replySecondsMax = 120
+
+    nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
+
+    /// Starts a process and waits for its first frame.
+    static func start() async throws -> EngineUnderTest {
+        let engine = try EngineUnderTest()
+        try await engine.waitForStart()
+        return engine
+    }
+
+    private init() throws {
+        var pair: [Int32] = [-1, -1]
+        #if canImport(Darwin)
+            let type = SOCK_STREAM
+        #else
+            let type = Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue)
+        #endif
+        guard socketpair(AF_UNIX, type, 0, &pair) == 0 else {
+            throw ShoalError(.internal, "socketpair: \(String(cString: strerror(errno)))")
+        }
+        descriptor = pair[0]
+        var timeout = timeval(tv_sec: EngineUnderTest.replySecondsMax, tv_usec: 0)
+        setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &timeout, socklen_t(MemoryLayout<timeval>.size))
+        let theirs = FileHandle(fileDescriptor: pair[1], closeOnDealloc: true)
+        process.executableURL = Bundle.main.bundleURL.appendingPathComponent("shoal-engine")
+        process.standardInput = theirs
+        process.standardOutput = theirs
+        process.standardError =
+            ProcessInfo.processInfo.environment["SHOAL_TEST_ENGINE_LOG"] == nil
+            ? FileHandle.nullDevice : FileHandle.standardError
+        try process.run()
+        try theirs.close()
+    }
+
+    deinit { close(descriptor) }
+
+    private func waitForStart() throws {
+        let frame = try receive()
+        guard frame.kind == .engineEvent,
+            case .started(let build) = try FrameJSON.decode(EngineEvent.self, from: frame.description)
+        else { throw ShoalError(.protocolViolation, "the first frame was \(frame)") }
+        self.build = build
+    }
+
+    /// Waits for the reply; events on the way are noted.
+    func ask(_ request: EngineRequest) throws -> EngineReply {
+        let number = nextNumber
+        nextNumber += 1
+        try send(Frame(kind: .engineRequest, number: number, description: FrameJSON.encode(request)))
+        while true {
+            let frame = try receive()
+            if frame.kind == .engineEvent {
+                let event: EngineEvent = try FrameJSON.decode(from: frame.description)
+                if case .loadProgress(let value) = event { progress.append(value) }
+                continue
+            }
+            guard frame.kind == .engineReply, frame.number == number else {
+                throw ShoalError(.protocolViolation, "expected the reply to request \(number), got \(frame.kind)")
+            }
+            return try FrameJSON.decode(from: frame.description)
+        }
+    }
+
+    /// Throws what the engine answers as failure.
+    func load(_ request: StageLoadRequest) throws -> StageLoaded {
+        let reply = try ask(.load(request))
+        if case .failed(let error) = reply { throw error }
+        guard case .loaded(let loaded) = reply else { throw ShoalError(.protocolViolation, "load: \(reply)") }
+        return loaded
+    }
+
+    func status() throws -> StageStatus {
+        guard case .status(let status) = try ask(.status) else { throw ShoalError(.protocolViolation, "no status") }
+        return status
+    }
+
+    func tokens(of text: String, addSpecial: Bool = false, parseSpecial: Bool = false) throws -> [TokenID] {
+        let reply = try ask(.tokenize(text: text, addSpecial: addSpecial, parseSpecial: parseSpecial))
+        guard case .tokens(let tokens) = reply else { throw ShoalError(.protocolViolation, "tokenize: \(reply)") }
+        return tokens
+    }
+
+    func text(_ request: EngineRequest) throws -> String {
+        let reply = try ask(request)
+        if case .failed(let error) = reply { throw error }
+        guard case .text(let text) = reply else { throw ShoalError(.protocolViolation, "text: \(reply)") }
+        return text
+    }
+
+    func configureSampler(_ sequence: Int32, _ parameters: SamplingParameters) throws {
+        let reply = try ask(.configureSampler(SequenceID(rawValue: sequence), parameters))
+        if case .failed(let error) = reply { throw error }
+    }
+
+    /// Sends a micro-batch and waits for what comes out of this stage. Throws what the engine answers as failure.
+    func compute(_ frame: Frame) throws -> Frame {
+        try send(frame)
+        let answer = try receive()
+        if answer.kind == .microBatchFailed {
+            throw try FrameJSON.decode(ShoalError.self, from: answer.description)
+        }
+        return answer
+    }
+
+    func send(_ frame: Frame) throws { try send(bytes: Array(frame.encoded().readableBytesView)) }
+
+    func send(bytes: [UInt8]) throws {
+        var done = 0
+        while done < bytes.count {
+            let count = bytes[done...].withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
+            guard count > 0 else { throw ShoalError(.engineLost, "write: \(String(cString: strerror(errno)))") }
+            done += count
+        }
+    }
+
+    func receive() throws -> Frame {
+        let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 18, alignment: 16)
+        defer { buffer.deallocate() }
+        while true {
+            if let frame = try reader.next() { return frame }
+            let count = read(descriptor, buffer.baseAddress, buffer.count)
+            guard count > 0 else {
+                throw ShoalError(
+                    .engineLost, count == 0 ? "the engine closed its end" : "read: \(String(cString: strerror(errno)))")
+            }
+            reader.append(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
+        }
+    }
+
+    /// Closes our end and waits for the process to end by itself.
+    func closeAndWait() -> Int32 {
+        shutdown(descriptor, Int32(SHUT_RDWR))
+        return waitForExit()
+    }
+
+    func waitForExit() -> Int32 {
+        process.waitUntilExit()
+        return process.terminationReason == .exit ? process.terminationStatus : -process.terminationStatus
+    }
+
+    nonisolated var processID: Int32 { process.processIdentifier }
+}
+
+/// Runs an actor's jobs, which block, on a thread outside the cooperative pool.
+final class QueueExecutor: SerialExecutor {
+    private let queue: DispatchQueue
+
+    init(label: String) { queue = DispatchQueue(label: label) }
+
+    func enqueue(_ job: consuming ExecutorJob) {
+        let job = UnownedJob(job)
+        queue.async { job.runSynchronously(on: self.asUnownedSerialExecutor()) }
+    }
+}
