@@ -1,5 +1,5 @@
-// One sequence's sampler: llama.cpp's samplers in a fixed order. The grammar stands apart from the chain, because testing
-// one sampled token against it is cheap and masking the whole vocabulary is not.
+// One sequence's sampler: llama.cpp's samplers in a fixed order. The grammar stands apart from the chain, because
+// testing one sampled token against it is cheap and masking the whole vocabulary is not.
 #include "CShoalEngine.h"
 #include "guard.h"
 #include "llama.h"
@@ -61,8 +61,8 @@ sampler_ptr make_chain(int32_t vocabulary_count, const shoal_sampling & p) {
         for (size_t i = 0; i < p.bias_count; i++) {
             biases.push_back({p.bias_tokens[i], p.biases[i]});
         }
-        add(chain.get(), llama_sampler_init_logit_bias(vocabulary_count, static_cast<int32_t>(biases.size()), biases.data()),
-            "logit_bias");
+        auto count = static_cast<int32_t>(biases.size());
+        add(chain.get(), llama_sampler_init_logit_bias(vocabulary_count, count, biases.data()), "logit_bias");
     }
     if (p.repetition_penalty != 1 || p.frequency_penalty != 0 || p.presence_penalty != 0) {
         add(chain.get(),

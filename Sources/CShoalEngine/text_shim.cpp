@@ -52,7 +52,8 @@ int32_t shoal_tokenize(
         // A token is at least one byte; special tokens come on top.
         std::vector<llama_token> buffer(static_cast<size_t>(byte_count) + 8);
         int32_t capacity = static_cast<int32_t>(buffer.size());
-        int32_t count = llama_tokenize(vocabulary, text, byte_count, buffer.data(), capacity, add_special, parse_special);
+        int32_t count =
+            llama_tokenize(vocabulary, text, byte_count, buffer.data(), capacity, add_special, parse_special);
         if (count < 0 && count != INT32_MIN) {
             buffer.resize(static_cast<size_t>(-count));
             count = llama_tokenize(vocabulary, text, byte_count, buffer.data(), -count, add_special, parse_special);

@@ -62,7 +62,8 @@ static size_t extent_index(const shoal_virtual_file * file, uint64_t position) {
     return low;
 }
 
-static bool read_from_disk(shoal_virtual_file * file, const shoal_extent * extent, uint64_t inside, char * to, size_t count) {
+static bool read_from_disk(
+    shoal_virtual_file * file, const shoal_extent * extent, uint64_t inside, char * to, size_t count) {
     size_t done = 0;
     while (done < count) {
         off_t offset = (off_t) (extent->file_offset + inside + done);
@@ -72,8 +73,9 @@ static bool read_from_disk(shoal_virtual_file * file, const shoal_extent * exten
         }
         if (result <= 0) {
             file->failed = true;
+            const char * reason = result < 0 ? strerror(errno) : "the file ends before";
             snprintf(file->error, sizeof file->error, "pread of %zu bytes at %lld of file %d: %s", count - done,
-                     (long long) offset, (int) extent->file_index, result < 0 ? strerror(errno) : "the file ends before");
+                     (long long) offset, (int) extent->file_index, reason);
             return false;
         }
         done += (size_t) result;
@@ -174,7 +176,8 @@ static char * extents_problem(const shoal_virtual_file * file) {
         end = next;
     }
     if (end > file->byte_count || file->byte_count > INT64_MAX) {
-        return formatted("the virtual file of %llu bytes ends before its last extent", (unsigned long long) file->byte_count);
+        return formatted("the virtual file of %llu bytes ends before its last extent",
+                         (unsigned long long) file->byte_count);
     }
     return NULL;
 }

@@ -14,8 +14,8 @@ internal import CLlama
 
 /// Takes the residual after a stage's last layer out of libllama's graph, and stops the graph there.
 ///
-/// libllama asks for every tensor whether it is wanted, and hands it out when it is computed; returning false then skips
-/// what is left (the output norm and matrix, which a stage that is not last does not need).
+/// libllama asks for every tensor whether it is wanted, and hands it out when it is computed; returning false then
+/// skips what is left (the output norm and matrix, which a stage that is not last does not need).
 final class BoundaryTap {
     private let name: String
     /// Rows of the last decode, and how many floats they are.

@@ -4,8 +4,8 @@ package import ShoalCore
 
 /// A stage's KV cache and compute buffers: applies KV operations and computes micro-batches.
 ///
-/// Owned by the engine thread. All sequences share one pool of `contextTokenCount * sequenceCountMax` cells, so each can
-/// have the whole context, and sequences can share the cells of a common prefix.
+/// Owned by the engine thread. All sequences share one pool of `contextTokenCount * sequenceCountMax` cells, so each
+/// can have the whole context, and sequences can share the cells of a common prefix.
 package final class StageContext {
     package struct Configuration: Sendable {
         /// Per sequence.
@@ -250,7 +250,8 @@ extension StageContext {
         guard batch.entries.count <= configuration.microBatchTokenCountMax else {
             throw ShoalError(
                 .invalidRequest,
-                "a micro-batch of \(batch.entries.count) entries; this stage takes \(configuration.microBatchTokenCountMax)"
+                "a micro-batch of \(batch.entries.count) entries; "
+                    + "this stage takes \(configuration.microBatchTokenCountMax)"
             )
         }
         try validateInput(batch.entries.count, activationCount)
@@ -341,8 +342,8 @@ extension StageContext {
         else {
             throw ShoalError(
                 .invalidRequest,
-                "llama_memory_seq_rm cannot remove positions \(from)..<\(to) of sequence \(sequence), which has \(end): "
-                    + "\(model.family) keeps a recurrent state and forgets only whole sequences")
+                "llama_memory_seq_rm cannot remove positions \(from)..<\(to) of sequence \(sequence), "
+                    + "which has \(end): \(model.family) keeps a recurrent state and forgets only whole sequences")
         }
     }
 
@@ -353,8 +354,8 @@ extension StageContext {
         guard length(of: destination) <= from else {
             throw ShoalError(
                 .invalidRequest,
-                "copy of positions \(from)..<\(to) to sequence \(destination), which has \(length(of: destination)) already: "
-                    + "remove them first")
+                "copy of positions \(from)..<\(to) to sequence \(destination), "
+                    + "which has \(length(of: destination)) already: remove them first")
         }
         guard !model.isRecurrent || (from == 0 && to >= length(of: source)) else {
             throw ShoalError(

@@ -42,7 +42,8 @@ package final class StageModel {
             let reason = file.readError ?? "llama_model_load_from_file_ptr returned NULL"
             throw ShoalError(
                 file.readError == nil ? .malformedModel : .fileUnreadable,
-                "layers \(layout.layers) of the \(layout.family) model \(paths.first ?? ""): \(reason)\(LlamaLibrary.loggedErrors())"
+                "layers \(layout.layers) of the \(layout.family) model \(paths.first ?? ""): "
+                    + "\(reason)\(LlamaLibrary.loggedErrors())"
             )
         }
         pointer = model

@@ -98,7 +98,8 @@ final class TokenEmbedding {
         else {
             throw ShoalError(
                 .malformedModel,
-                "rows of token_embd.weight: \(embedding.rowByteCount) bytes of ggml type \(embedding.ggmlType) are not \(width) elements"
+                "rows of token_embd.weight: \(embedding.rowByteCount) bytes of ggml type \(embedding.ggmlType) "
+                    + "are not \(width) elements"
             )
         }
         return type

@@ -111,7 +111,8 @@ extension StageEngine {
         guard (0..<stage.context.configuration.sequenceCountMax).contains(Int(sequence.rawValue)) else {
             throw ShoalError(
                 .invalidRequest,
-                "sequence \(sequence); this stage has sequences 0 to \(stage.context.configuration.sequenceCountMax - 1)"
+                "sequence \(sequence); this stage has sequences 0 to "
+                    + "\(stage.context.configuration.sequenceCountMax - 1)"
             )
         }
         samplers[sequence] = try Sampler(
@@ -161,7 +162,8 @@ extension StageEngine {
         guard byteCount <= Limits.framePayloadByteCountMax else {
             throw ShoalError(
                 .invalidRequest,
-                "logits of \(rowCount) entries are \(byteCount) bytes; a frame carries \(Limits.framePayloadByteCountMax)"
+                "logits of \(rowCount) entries are \(byteCount) bytes; "
+                    + "a frame carries \(Limits.framePayloadByteCountMax)"
             )
         }
     }
