@@ -120,7 +120,12 @@ let effectfulTargets: [Target] = [
         [
             "ShoalCore", "shoal", nioCore, logging, product("Configuration", "swift-configuration"),
         ]),
-    test("ShoalEndToEndTests", ["ShoalCore", "ShoalTesting", product("AsyncHTTPClient", "async-http-client")]),
+    test(
+        "ShoalEndToEndTests",
+        [
+            "ShoalCore", "shoal", "shoal-engine", nioCore, product("NIOHTTP1", "swift-nio"),
+            product("AsyncHTTPClient", "async-http-client"),
+        ]),
 ]
 
 let package = Package(

@@ -1,6 +1,7 @@
 import AsyncHTTPClient
 import Foundation
 import NIOCore
+import NIOHTTP1
 import ShoalCore
 
 /// Real nodes on loopback, each with its own data folder; stopped and cleaned up whatever happens.
@@ -44,6 +45,8 @@ final class ClusterFixture: Sendable {
     func stop() async {
         for node in nodes { await node.stop() }
     }
+
+    var allNodesRun: Bool { nodes.allSatisfy(\.isRunning) }
 
     private func waitUntilConnected() async throws {
         for node in nodes {

@@ -17,7 +17,7 @@ final class NodeProcess: @unchecked Sendable {
         self.directory = directory
         try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
         let log = directory.appending(path: "node.log")
-        FileManager.default.createFile(atPath: log.path, contents: nil)
+        try Data().write(to: log)
         process.executableURL = Binaries.shoal
         process.arguments = [
             "serve", "--name", name, "--data", directory.path, "--api", api, "--link", link, "--threads", "1",

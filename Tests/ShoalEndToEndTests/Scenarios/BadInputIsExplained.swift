@@ -7,7 +7,7 @@ struct BadInputIsExplained {
     @Test("files that cannot be models are refused with a sentence, and the nodes go on")
     func badFiles() async throws {
         let model = try TestFiles.require(TestFiles.referenceModel)
-        let unsupported = try TestFiles.require(TestFiles.models.appending(path: "gpt2.gguf"))
+        let unsupported = try TestFiles.require(TestFiles.models.appending(path: "gpt2-unsupported.gguf"))
         try await ClusterFixture.with(nodeCount: 2) { cluster in
             let whole = try FileHandle(forReadingFrom: model)
             let head = try #require(try whole.read(upToCount: 3 << 20))
@@ -43,7 +43,7 @@ struct BadInputIsExplained {
         try await ClusterFixture.with(nodeCount: 2) { cluster in
             let message = try await refusal(of: model, layers: layers, cluster)
             #expect(message.contains(word), "\(message)")
-            #expect(cluster.nodes.allSatisfy(\.isRunning))
+            #expect(cluster.allNodesRun)
         }
     }
 
@@ -112,7 +112,7 @@ struct BadInputIsExplained {
     }
 
     private func expectStillWorking(_ cluster: ClusterFixture, _ model: URL) async throws {
-        #expect(cluster.nodes.allSatisfy(\.isRunning))
+        #expect(cluster.allNodesRun)
         _ = try await cluster.load(model, layers: "a=0-14,b=15-29", on: cluster.nodes[0])
         let (status, _) = try await cluster.chat("What is the capital of France?", on: cluster.nodes[0])
         #expect(status == 200)

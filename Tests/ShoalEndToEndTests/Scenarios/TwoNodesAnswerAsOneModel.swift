@@ -80,7 +80,7 @@ struct TwoNodesAnswerAsOneModel {
 /// Runs a program to its end and returns its status and output.
 func run(_ program: URL, _ arguments: [String]) async throws -> (status: Int32, output: String) {
     let file = FileManager.default.temporaryDirectory.appending(path: "shoal-output-\(UUID().uuidString)")
-    FileManager.default.createFile(atPath: file.path, contents: nil)
+    try Data().write(to: file)
     defer { try? FileManager.default.removeItem(at: file) }
     let process = Process()
     process.executableURL = program
