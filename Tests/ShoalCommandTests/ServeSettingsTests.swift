@@ -19,7 +19,7 @@ struct ServeSettingsTests {
             environment: ["HOME": "/home/ann"].merging(environment) { $1 })
     }
 
-    private func settings(
+    private func read(
         _ arguments: [String] = [], _ environment: [String: String] = [:]
     ) async throws -> ServeSettings {
         try await ServeCommand.parse(arguments).settings(machine: machine(environment))
@@ -34,12 +34,12 @@ struct ServeSettingsTests {
     }
 
     private func refusal(_ arguments: [String], _ environment: [String: String] = [:]) async -> ShoalError? {
-        await #expect(throws: ShoalError.self) { try await settings(arguments, environment) }
+        await #expect(throws: ShoalError.self) { try await read(arguments, environment) }
     }
 
     @Test("without any option the defaults hold")
     func defaults() async throws {
-        let settings = try await settings()
+        let settings = try await read()
         #expect(settings.name == "ann-s-box")
         #expect(settings.dataDirectory.hasPrefix("/home/ann/"))
         #expect(settings.api.description == "127.0.0.1:7460")
@@ -57,7 +57,7 @@ struct ServeSettingsTests {
             {"name": "file", "threads": 3, "memory": "1GiB", "peers": ["f:1", "g"], "api": "0.0.0.0:1"}
             """
         let settings = try await withFile(text) { file in
-            try await settings(
+            try await read(
                 ["--name", "typed", "--config", file, "--models", "m", "--models", "/n"],
                 ["SHOAL_NAME": "variable", "SHOAL_THREADS": "4", "SHOAL_PEERS": "a:1, b:2", "SHOAL_API": ""])
         }
@@ -72,7 +72,7 @@ struct ServeSettingsTests {
     @Test("SHOAL_CONFIG names the file too, and numbers in it may be numbers")
     func fileFromEnvironment() async throws {
         let settings = try await withFile(#"{"threads": 3, "peers": ["f:1", "g"], "logLevel": "debug"}"#) { file in
-            try await settings([], ["SHOAL_CONFIG": file])
+            try await read([], ["SHOAL_CONFIG": file])
         }
         #expect(settings.threadCount == 3)
         #expect(settings.peers.map(\.description) == ["f:1", "g:7461"])
