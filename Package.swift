@@ -115,11 +115,7 @@ let effectfulTargets: [Target] = [
             "ShoalCore", "ShoalGateway", nioCore, nioPosix, logging, product("Hummingbird", "hummingbird"),
             product("HTTPTypes", "swift-http-types"), product("HummingbirdTesting", "hummingbird"),
         ]),
-    test(
-        "ShoalCommandTests",
-        [
-            "ShoalCore", "shoal", nioCore, logging, product("Configuration", "swift-configuration"),
-        ]),
+    test("ShoalCommandTests", ["ShoalCore", "shoal", logging, product("ArgumentParser", "swift-argument-parser")]),
     test(
         "ShoalEndToEndTests",
         [

@@ -22,7 +22,7 @@ prepare() {
         say "making small models of every family in $TEST_MODELS"
         rm -rf "$TEST_MODELS" "$TEST_MODELS.partial"
         mkdir -p "$TEST_MODELS.partial"
-        "$TEST_PYTHON/bin/python" "$REPOSITORY/scripts/models/make_test_models.py" "$TEST_MODELS.partial" --prefix "$prefix" >&2
+        "$TEST_PYTHON/bin/python" "$REPOSITORY/scripts/models/make_test_models.py" "$prefix/share/vocabularies" "$TEST_MODELS.partial" >&2
         echo "$recipe" >"$TEST_MODELS.partial/recipe"
         mv "$TEST_MODELS.partial" "$TEST_MODELS"
     fi

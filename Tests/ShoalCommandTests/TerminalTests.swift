@@ -1,0 +1,118 @@
+import ShoalCore
+import Testing
+
+@testable import shoal
+
+@Suite("What the command line prints")
+struct TerminalTests {
+    private let node = NodeID("00ff") ?? .random()
+
+    private func stage(
+        _ name: String, _ layers: String, _ phase: InstancePhase, load: Double? = nil
+    ) throws -> StageReport {
+        var stage = StageReport(
+            node: node, nodeName: name, layers: try #require(LayerRange(parsing: layers)), phase: phase,
+            weightBytes: ByteCount(40 << 20))
+        stage.loadSeconds = load
+        return stage
+    }
+
+    private func instance(_ phase: InstancePhase, _ stages: [StageReport]) -> InstanceReport {
+        InstanceReport(
+            id: InstanceID(rawValue: 0xABC), model: "tiny", family: "llama", head: node, headName: "b", phase: phase,
+            stages: stages, contextTokenCount: 2048, sequenceCountMax: 4, createdUnixSeconds: 0)
+    }
+
+    @Test("columns are as wide as their widest cell, and lines have no blanks at the end")
+    func table() {
+        var table = TextTable([("NAME", .left), ("SIZE", .right), ("NOTE", .left)])
+        table.add(["a", "10", "x"])
+        table.add(["longer", "1"])
+        #expect(table.lines == ["NAME    SIZE  NOTE", "a         10  x", "longer     1"])
+    }
+
+    @Test("ps has a line per stage")
+    func instances() throws {
+        var loading = try stage("b", "15-29", .loading)
+        loading.loadProgress = 0.5
+        let report = instance(.loading, [try stage("a", "0-14", .ready, load: 0.52), loading])
+        #expect(
+            TextTable.instances([report]).lines == [
+                "INSTANCE          MODEL  STATE    HEAD  NODE  LAYERS   WEIGHTS   LOAD  FROM NETWORK",
+                "0000000000000abc  tiny   loading  b     a       0-14  40.0 MiB  0.5 s       0.0 MiB",
+                "                                        b      15-29  40.0 MiB   50 %       0.0 MiB",
+            ])
+    }
+
+    @Test("nodes that cannot be reached say why")
+    func nodes() {
+        var far = NodeReport(name: "far", linkAddress: "10.0.0.9:7461", reachability: .unreachable)
+        far.problem = "connection refused"
+        var here = NodeReport(name: "here", linkAddress: "127.0.0.1:7461", reachability: .this)
+        here.memoryAvailable = ByteCount(3 << 30)
+        here.memoryTotal = ByteCount(8 << 30)
+        here.threadCount = 4
+        here.apiAddress = "127.0.0.1:7460"
+        here.shoalVersion = "0.1.0"
+        #expect(
+            TextTable.nodes([here, far]).lines == [
+                "NAME  STATE        MEMORY FREE    TOTAL  THREADS  LINK            API             VERSION",
+                "here  this             3.0 GiB  8.0 GiB        4  127.0.0.1:7461  127.0.0.1:7460  0.1.0",
+                "far   unreachable            -        -        -  10.0.0.9:7461   -               (connection refused)",
+            ])
+    }
+
+    @Test("progress in a log is one line per change of a stage, not per look")
+    func progress() throws {
+        var progress = LoadProgress()
+        let starting = instance(.starting, [try stage("a", "0-14", .starting)])
+        var loading = starting
+        loading.phase = .loading
+        loading.stages[0].phase = .loading
+        var further = loading
+        further.stages[0].loadProgress = 0.7
+        var ready = further
+        ready.phase = .ready
+        ready.stages[0].phase = .ready
+        ready.stages[0].loadSeconds = 1.25
+        #expect(progress.newLines(starting) == ["layers 0-14 on a: starting", "tiny: starting"])
+        #expect(progress.newLines(starting) == [])
+        #expect(progress.newLines(loading) == ["layers 0-14 on a: loading", "tiny: loading"])
+        #expect(progress.newLines(further) == [])
+        #expect(LoadProgress.status(further) == "loading | a 0-14 loading 70 %")
+        #expect(progress.newLines(ready) == ["layers 0-14 on a: ready (40.0 MiB in 1.3 s)", "tiny: ready"])
+    }
+
+    @Test("a failed load tells the cause: the instance's, else the stage's")
+    func failure() throws {
+        var report = instance(.failed, [try stage("a", "0-14", .failed)])
+        #expect(Loader.failure(report).message == "tiny is failed: no reason was given")
+        report.stages[0].problem = "the engine died of signal 9"
+        #expect(Loader.failure(report).message == "tiny is failed: layers 0-14 on a: the engine died of signal 9")
+        report.problem = "node a is gone"
+        #expect(Loader.failure(report).message == "tiny is failed: node a is gone")
+    }
+
+    @Test("events are found however the bytes are cut")
+    func eventLines() throws {
+        let text = ": comment\n\ndata: {\"a\":1}\r\n\r\ndata:é\n\nevent: x\ndata: [DONE]\n\n"
+        for size in 1...text.utf8.count {
+            var lines = EventStreamLines()
+            var payloads: [String] = []
+            var rest = Array(text.utf8)[...]
+            while !rest.isEmpty {
+                payloads += try lines.append(Array(rest.prefix(size)))
+                rest = rest.dropFirst(size)
+            }
+            #expect(payloads == ["{\"a\":1}", "é", "[DONE]"])
+        }
+    }
+
+    @Test("a line without end is refused at the limit")
+    func endlessLine() {
+        var lines = EventStreamLines()
+        let bytes = [UInt8](repeating: 0x61, count: EventStreamLines.lineByteCountMax)
+        #expect(throws: Never.self) { _ = try lines.append(bytes) }
+        #expect(throws: ShoalError.self) { _ = try lines.append([0x61]) }
+    }
+}
