@@ -66,6 +66,7 @@ struct ProcessEngineTests {
             #expect(exit.cause == .exited(code: 3))
             #expect(!exit.wasRequested)
             expectGone(try #require(engine.processID))
+            await engine.stop()
         }
     }
 
@@ -79,6 +80,7 @@ struct ProcessEngineTests {
             #expect(exit.cause == .aborted(message: words))
             #expect(exit.sentence == "the engine aborted: \(words)")
             #expect(engine.logTail() == [words, "backtrace"])
+            await engine.stop()
         }
     }
 
@@ -98,6 +100,7 @@ struct ProcessEngineTests {
                 let byteCount = try Data(contentsOf: URL(filePath: path)).count
                 #expect((1...(1 << 20)).contains(byteCount), "\(name) has \(byteCount) bytes")
             }
+            await engine.stop()
         }
     }
 
@@ -203,6 +206,7 @@ struct ProcessEngineTests {
             let names = Set(engine.logTail().dropFirst().map { String($0.prefix { $0 != "=" }) })
             #expect(names.isSuperset(of: ["PATH", "GGML_X"]))
             #expect(names.isDisjoint(with: ["AWS_SECRET_ACCESS_KEY", "SHOAL_TOKEN", "HOME"]))
+            await engine.stop()
         }
     }
 

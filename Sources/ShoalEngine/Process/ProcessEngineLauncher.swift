@@ -62,7 +62,7 @@ package struct ProcessEngineLauncher: EngineLauncher {
             child.stop(signal: ProcessEngine.killSignal)
             throw error
         }
-        let ending = EngineEnding(child: child, eventLoop: eventLoop, stopGrace: configuration.stopGrace)
+        let ending = EngineEnding(child: child, stopGrace: configuration.stopGrace)
         let session = EngineSession(
             connection: connection, receiver: receiver, onLoadProgress: onLoadProgress,
             describeEnd: {
@@ -76,6 +76,7 @@ package struct ProcessEngineLauncher: EngineLauncher {
             ending.askFor()
             connection.close(because: nil)
             _ = await ending.end()
+            await session.waitForEnd()
             throw error.during("starting the engine \(configuration.executablePath)").with(lastLogLine: log.lines.last)
         }
     }

@@ -17,6 +17,7 @@ package final class EngineSession: FrameReceiver {
     private let onLoadProgress: @Sendable (Double) -> Void
     private let describeEnd: DescribeEnd
     private let started = PendingReply<EngineBuild>()
+    private let ended = OneTimeSignal()
     private let state: NIOLoopBoundBox<State>
 
     private struct State {
@@ -76,6 +77,9 @@ package final class EngineSession: FrameReceiver {
         return reply
     }
 
+    /// Returns when the connection has closed and the receiver has heard of it. Only useful after a close.
+    package func waitForEnd() async { await ended.wait() }
+
     package func received(_ frame: Frame, on connection: FrameConnection) {
         do throws(ShoalError) {
             switch frame.kind {
@@ -101,6 +105,7 @@ package final class EngineSession: FrameReceiver {
                 started.resolve(.failure(reason))
                 state.value.requests.close(because: reason)
                 receiver.closed(connection, because: cause)
+                ended.give()
             }
         }
     }
