@@ -36,16 +36,16 @@ struct EngineFixture {
         try FileManager.default.removeItem(atPath: folder)
     }
 
-    /// A launcher whose engine is a shell script. It says `started`, then runs `script`, in which `$frames` is a folder
+    /// A launcher whose engine is a shell script. It runs `preparation`, says `started`, then runs `script`, in which `$frames` is a folder
     /// for more frames.
     func launcher(
-        script: String, build: EngineBuild = EngineFixture.build,
+        preparation: String = ":", script: String, build: EngineBuild = EngineFixture.build,
         configure: (inout ProcessEngineLauncher.Configuration) -> Void = { _ in }
     ) throws -> ProcessEngineLauncher {
         try write(EngineEvent.started(build), kind: .engineEvent, number: 0, to: "started")
         var configuration = ProcessEngineLauncher.Configuration(
             executablePath: "/bin/sh", logDirectory: folder + "/logs", environment: ["PATH": "/usr/bin:/bin"])
-        configuration.arguments = ["-c", "frames=$1; cat $frames/started; \(script)", "sh", folder]
+        configuration.arguments = ["-c", "frames=$1; \(preparation); cat $frames/started; \(script)", "sh", folder]
         configure(&configuration)
         return ProcessEngineLauncher(configuration)
     }

@@ -107,7 +107,7 @@ struct ProcessEngineTests {
     @Test("an engine that ignores its socket and SIGTERM is killed after the grace")
     func stubborn() async throws {
         try await EngineFixture.with { fixture in
-            let launcher = try fixture.launcher(script: "trap '' TERM; while :; do sleep 0.05; done") {
+            let launcher = try fixture.launcher(preparation: "trap '' TERM", script: "while :; do sleep 0.05; done") {
                 $0.stopGrace = .milliseconds(100)
             }
             let engine = try await fixture.launch(launcher)
@@ -126,7 +126,8 @@ struct ProcessEngineTests {
             }
             let engine = try await fixture.launch(launcher, receiver: receiver)
             #expect(await receiver.closeReason()?.code == .engineLost)
-            #expect(await engine.waitForExit().cause == .signal(9))
+            #expect(await engine.waitForExit() == EngineExit(cause: .signal(9), wasRequested: false))
+            await engine.stop()
         }
     }
 

@@ -59,7 +59,8 @@ package struct ProcessEngineLauncher: EngineLauncher {
             connection = try await FrameConnection.adopting(
                 socket: socket, eventLoop: eventLoop, configuration: links)
         } catch {
-            child.stop(signal: ProcessEngine.killSignal)
+            child.expectEnd()
+            child.send(signal: ProcessEngine.killSignal)
             throw error
         }
         let ending = EngineEnding(child: child, stopGrace: configuration.stopGrace)
@@ -67,7 +68,7 @@ package struct ProcessEngineLauncher: EngineLauncher {
             connection: connection, receiver: receiver, onLoadProgress: onLoadProgress,
             describeEnd: {
                 let exit = await ending.end()
-                return ending.wasAskedFor ? nil : exit.error
+                return exit.wasRequested ? nil : exit.error
             })
         do throws(ShoalError) {
             let build = try await session.start(deadline: configuration.startDeadline)
