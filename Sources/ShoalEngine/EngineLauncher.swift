@@ -40,7 +40,8 @@ package protocol EngineHandle: AnyObject, Sendable {
     /// Returns when the engine is gone; at once when it is already. Any number of callers.
     func waitForExit() async -> EngineExit
 
-    /// Ends the engine and returns when it is gone and reaped. Any number of calls.
+    /// Ends the engine and returns when it is gone and reaped and the receiver has heard `closed`. Any number of calls;
+    /// after a death by itself it only waits for the latter.
     func stop() async
 
     /// The last lines that the engine logged, oldest first.

@@ -63,12 +63,17 @@ final class ChildProcess: Sendable {
         return try result.get()
     }
 
-    /// Asks for the end by a signal; nothing happens when the child has ended.
-    func stop(signal: Int32) {
+    /// Notes that the end that follows is this node's wish. Before anything that may cause it, such as closing the socket.
+    func expectEnd() { state.withLock { $0.wasStopRequested = true } }
+
+    /// Whether `expectEnd` came.
+    var wasStopRequested: Bool { state.withLock { $0.wasStopRequested } }
+
+    /// Sends a signal; nothing happens when the child has ended.
+    func send(signal: Int32) {
         state.withLock { state in
             // Under the lock that also covers reaping: the id cannot be another process's by now.
             guard state.exit == nil else { return }
-            state.wasStopRequested = true
             _ = shoal_signal(processID, signal)
         }
     }

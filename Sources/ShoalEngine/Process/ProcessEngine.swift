@@ -37,6 +37,7 @@ final class ProcessEngine: EngineHandle {
         ending.askFor()
         connection.close(because: nil)
         _ = await ending.end()
+        await session.waitForEnd()
     }
 
     func logTail() -> [String] { log.lines }

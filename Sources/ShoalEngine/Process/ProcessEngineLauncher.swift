@@ -59,15 +59,16 @@ package struct ProcessEngineLauncher: EngineLauncher {
             connection = try await FrameConnection.adopting(
                 socket: socket, eventLoop: eventLoop, configuration: links)
         } catch {
-            child.stop(signal: ProcessEngine.killSignal)
+            child.expectEnd()
+            child.send(signal: ProcessEngine.killSignal)
             throw error
         }
-        let ending = EngineEnding(child: child, eventLoop: eventLoop, stopGrace: configuration.stopGrace)
+        let ending = EngineEnding(child: child, stopGrace: configuration.stopGrace)
         let session = EngineSession(
             connection: connection, receiver: receiver, onLoadProgress: onLoadProgress,
             describeEnd: {
                 let exit = await ending.end()
-                return ending.wasAskedFor ? nil : exit.error
+                return exit.wasRequested ? nil : exit.error
             })
         do throws(ShoalError) {
             let build = try await session.start(deadline: configuration.startDeadline)
@@ -76,6 +77,7 @@ package struct ProcessEngineLauncher: EngineLauncher {
             ending.askFor()
             connection.close(because: nil)
             _ = await ending.end()
+            await session.waitForEnd()
             throw error.during("starting the engine \(configuration.executablePath)").with(lastLogLine: log.lines.last)
         }
     }

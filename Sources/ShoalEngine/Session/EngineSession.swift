@@ -19,6 +19,7 @@ package final class EngineSession: FrameReceiver {
     private let onLoadProgress: @Sendable (Double) -> Void
     private let describeEnd: DescribeEnd
     private let started = PendingReply<EngineBuild>()
+    private let ended = OneTimeSignal()
     private let state: NIOLoopBoundBox<State>
 
     private struct State {
@@ -98,6 +99,9 @@ package final class EngineSession: FrameReceiver {
         }
     }
 
+    /// Returns when the connection has closed and the receiver has heard of it. Only useful after a close.
+    package func waitForEnd() async { await ended.wait() }
+
     package func received(_ frame: Frame, on connection: FrameConnection) {
         do throws(ShoalError) {
             switch frame.kind {
@@ -124,6 +128,7 @@ package final class EngineSession: FrameReceiver {
                 state.value.requests.close(because: reason)
                 state.value.posted = [:]
                 receiver.closed(connection, because: cause)
+                ended.give()
             }
         }
     }

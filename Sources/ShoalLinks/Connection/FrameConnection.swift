@@ -39,8 +39,13 @@ package final class FrameConnection: Sendable {
     /// Whether the queue towards the peer is short. Any thread; a hint, out of date when it is read.
     package var isWritable: Bool { channel.isWritable }
 
-    /// The peer's address in words, for messages; "the engine" has none.
-    package var peerDescription: String { channel.remoteAddress?.description ?? "a local socket" }
+    /// The peer's address in words, for messages.
+    package var peerDescription: String {
+        guard let address = channel.remoteAddress, let port = address.port, let host = address.ipAddress else {
+            return "the other process"
+        }
+        return host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
+    }
 
     /// Sends one frame. Any thread; one caller's frames keep their order; on the loop there is no hop. After the
     /// connection closed, frames are dropped: `closed` is the news. A frame over `Limits`, or a peer that does not read

@@ -17,6 +17,8 @@ final class FrameConnectionHandler: ChannelInboundHandler {
     private var outboundByteCount = 0
     private var isClosing = false
     private var isClosed = false
+    /// The stream ended without a close of ours; frames of before may still wait for a receiver.
+    private var endedByPeer = false
     private var closeReason: ShoalError?
 
     init(configuration: LinkConfiguration) { self.configuration = configuration }
@@ -109,7 +111,7 @@ final class FrameConnectionHandler: ChannelInboundHandler {
 
     func channelInactive(context: ChannelHandlerContext) {
         isClosed = true
-        if !isClosing { closeReason = endOfStreamReason() }
+        endedByPeer = !isClosing
         isClosing = true
         reportClosed()
         context.fireChannelInactive()
@@ -133,10 +135,11 @@ final class FrameConnectionHandler: ChannelInboundHandler {
 
     private func farewell(_ frame: Frame) {
         do throws(ShoalError) {
-            close(because: try FrameJSON.decode(ShoalError.self, from: frame.description), sayingGoodbye: false)
+            closeReason = try FrameJSON.decode(ShoalError.self, from: frame.description)
         } catch {
-            close(because: error, sayingGoodbye: false)
+            closeReason = error
         }
+        close(because: closeReason, sayingGoodbye: false)
     }
 
     /// Best effort: what the kernel takes at once reaches the peer before the end of the stream.
@@ -146,8 +149,7 @@ final class FrameConnectionHandler: ChannelInboundHandler {
         send(Frame(kind: .goodbye, description: description))
     }
 
-    private func endOfStreamReason() -> ShoalError {
-        let peer = connection?.peerDescription ?? "the peer"
+    private func endOfStreamReason(_ peer: String) -> ShoalError {
         do throws(ShoalError) {
             try reader.finish()
         } catch {
@@ -160,6 +162,7 @@ final class FrameConnectionHandler: ChannelInboundHandler {
     private func reportClosed() {
         guard isClosed, let receiver, let connection else { return }
         self.receiver = nil
+        if endedByPeer, closeReason == nil { closeReason = endOfStreamReason(connection.peerDescription) }
         self.connection = nil
         receiver.closed(connection, because: closeReason)
     }

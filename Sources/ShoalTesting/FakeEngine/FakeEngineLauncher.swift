@@ -84,6 +84,7 @@ private final class FakeEngineHandle: EngineHandle {
     func stop() async {
         connection.close(because: nil)
         _ = await waitForExit()
+        await session.waitForEnd()
     }
 
     func logTail() -> [String] { [] }
