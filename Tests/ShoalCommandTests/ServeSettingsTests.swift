@@ -88,7 +88,8 @@ struct ServeSettingsTests {
             (["--memory", "lots"], [:], "the option --memory is \"lots\", which is not a size such as 6GiB or 500MB"),
             (
                 [], ["SHOAL_NAME": "a=b"],
-                "the environment variable SHOAL_NAME is \"a=b\", which is not 1 to 64 letters, digits, \".\", \"-\" or \"_\""
+                "the environment variable SHOAL_NAME is \"a=b\", "
+                    + "which is not 1 to 64 letters, digits, \".\", \"-\" or \"_\""
             ),
             (
                 [], ["SHOAL_LOG_LEVEL": "loud"],

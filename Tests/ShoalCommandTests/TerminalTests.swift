@@ -47,7 +47,7 @@ struct TerminalTests {
     @Test("nodes that cannot be reached say why")
     func nodes() {
         var far = NodeReport(name: "far", linkAddress: "10.0.0.9:7461", reachability: .unreachable)
-        far.problem = "connection refused"
+        far.problem = "no route"
         var here = NodeReport(name: "here", linkAddress: "127.0.0.1:7461", reachability: .this)
         here.memoryAvailable = ByteCount(3 << 30)
         here.memoryTotal = ByteCount(8 << 30)
@@ -58,7 +58,7 @@ struct TerminalTests {
             TextTable.nodes([here, far]).lines == [
                 "NAME  STATE        MEMORY FREE    TOTAL  THREADS  LINK            API             VERSION",
                 "here  this             3.0 GiB  8.0 GiB        4  127.0.0.1:7461  127.0.0.1:7460  0.1.0",
-                "far   unreachable            -        -        -  10.0.0.9:7461   -               (connection refused)",
+                "far   unreachable            -        -        -  10.0.0.9:7461   -               (no route)",
             ])
     }
 

@@ -115,7 +115,7 @@ struct ChatCompletionTests {
             (#"{"type":"json_object"}"#, .jsonObject),
             (#"{"type":"json_object","schema":{"type":"object"}}"#, .jsonSchema(#"{"type":"object"}"#)),
             (
-                #"{"type":"json_schema","json_schema":{"name":"n","strict":true,"schema":{"z":1,"a":{"y":[],"b":0.5}}}}"#,
+                #"{"type":"json_schema","json_schema":{"strict":true,"schema":{"z":1,"a":{"y":[],"b":0.5}}}}"#,
                 .jsonSchema(#"{"z":1,"a":{"y":[],"b":0.5}}"#)
             ),
         ])

@@ -31,7 +31,7 @@ struct Loader {
             guard clock.now - lastChange < .seconds(Loader.stallSeconds) else {
                 throw ShoalError(
                     .timedOut,
-                    "\(report.model) is \(report.phase.rawValue) without progress for \(Loader.stallSeconds) s; see shoal ps"
+                    "\(report.model) is \(report.phase.rawValue) and has not moved for \(Loader.stallSeconds) s"
                 )
             }
             try await Task.sleep(for: Loader.pollInterval)

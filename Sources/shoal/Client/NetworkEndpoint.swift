@@ -9,8 +9,8 @@ struct NetworkEndpoint: Hashable, Sendable, CustomStringConvertible {
         self.port = port
     }
 
-    /// Reads "host:port", "host", ":port", "[::1]:port" and "http://host:port/", as `OLLAMA_HOST` is written too. What is
-    /// missing is taken from `defaults`. Nil if it is none of these, or the port is not between 0 and 65535.
+    /// Reads "host:port", "host", ":port", "[::1]:port" and "http://host:port/", as `OLLAMA_HOST` is written too. What
+    /// is missing is taken from `defaults`. Nil if it is none of these, or the port is not between 0 and 65535.
     init?(parsing text: String, defaults: NetworkEndpoint) {
         var rest = text.filter { !$0.isWhitespace }[...]
         if rest.lowercased().hasPrefix("http://") { rest = rest.dropFirst("http://".count) }

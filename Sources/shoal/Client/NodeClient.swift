@@ -10,6 +10,18 @@ import ShoalCore
     import Foundation
 #endif
 
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#elseif canImport(Android)
+    import Android
+#elseif canImport(Darwin)
+    import Darwin
+#else
+    #error("no C library that defines ECONNREFUSED")
+#endif
+
 /// Talks to the API of one node.
 struct NodeClient: Sendable {
     /// Time to open a connection.
@@ -120,14 +132,19 @@ struct NodeClient: Sendable {
     /// What the node says about a refused request.
     private func failure(_ response: HTTPClientResponse) async throws(ShoalError) -> ShoalError {
         let body = try await collect(response)
+        // What cannot be read is another kind of server; its status is told instead.
         if let report = try? JSONDecoder().decode(ErrorBody.self, from: Data(body)) { return report.shoalError }
         return ShoalError(.internal, "the node at \(endpoint) answered \(response.status.code) without saying why")
     }
 
+    private var nobody: ShoalError {
+        ShoalError(.linkLost, "no shoal node answers at \(endpoint); start one with: shoal serve")
+    }
+
     private func broken(_ error: any Error) -> ShoalError {
         switch error {
-        case is NIOConnectionError:
-            ShoalError(.linkLost, "no shoal node answers at \(endpoint); start one with: shoal serve")
+        case is NIOConnectionError: nobody
+        case let error as IOError where error.errnoCode == ECONNREFUSED: nobody
         case let error as HTTPClientError where error == .connectTimeout:
             ShoalError(
                 .linkLost, "nothing answers at \(endpoint); is the address right, and does shoal serve run there?")

@@ -1,4 +1,4 @@
-/// The options of `shoal serve`. Raw values are the keys of the configuration file; docs/configuration.md explains each.
+/// The options of `shoal serve`, explained in docs/configuration.md. Raw values are the keys of the configuration file.
 enum ServeOption: String, CaseIterable, Sendable {
     case name, data, api, link, peers, threads, memory, models, logLevel
 

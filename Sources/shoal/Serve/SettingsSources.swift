@@ -43,7 +43,7 @@ struct SettingsSources: Sendable {
         }
     }
 
-    /// The value of an option with one value, or nil if no source has it. Throws `.invalidRequest` if `parse` gives nil.
+    /// The value of an option with one value, nil if no source has it. Throws `.invalidRequest` if `parse` gives nil.
     func value<Value>(
         _ option: ServeOption, _ expected: String, parse: (String) -> Value?
     ) throws(ShoalError) -> Value? {
