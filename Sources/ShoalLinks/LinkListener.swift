@@ -63,7 +63,8 @@ package final class LinkListener: Sendable {
         if SystemErrno(code) == .addressInUse {
             return ShoalError(
                 .addressUnusable,
-                "port \(address.port) is in use by another program; choose another one for links at \(address.host)")
+                "cannot listen for links at \(address): port \(address.port) is in use by another program; "
+                    + "choose another --link")
         }
         return ShoalError(.addressUnusable, "cannot listen for links at \(address): errno \(code)")
     }

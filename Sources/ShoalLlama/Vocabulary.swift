@@ -17,8 +17,8 @@ package import ShoalCore
 /// A model's tokens and chat template, without its weights.
 ///
 /// Immutable after `init`, and so usable from several threads.
-// Safety: libllama's vocabulary is only read after loading; llama.h documents tokenizing as thread-safe, and
-// the other calls made here are const lookups.
+// llama.h documents tokenizing as thread-safe, and the other calls made here are const lookups.
+// Safety: libllama's vocabulary is only read after loading.
 package final class Vocabulary: @unchecked Sendable {
     /// Tokens; 0 when the file has no vocabulary.
     package let tokenCount: Int

@@ -58,7 +58,7 @@ extension Node: ClusterService {
 
     /// What this node could take now.
     func announcement() -> NodeAnnouncement {
-                let held = ownStageBytes
+        let held = ownStageBytes
         let available = MachineFacts.memoryAvailable ?? .zero
         let limited = configuration.memoryLimit.map { min($0.minus(held), available) }
         return NodeAnnouncement(

@@ -98,10 +98,12 @@ extension Node {
 
     func startHead(_ order: InstanceOrder) async throws(ShoalError) -> InstanceReport {
         guard order.stages.last?.node == id else {
-            throw ShoalError(.invalidPlacement, "node \(configuration.name) does not hold the last stage of \(order.id)")
+            throw ShoalError(
+                .invalidPlacement, "node \(configuration.name) does not hold the last stage of \(order.id)")
         }
         guard heads.all.count < Limits.instanceCountMax else {
-            throw ShoalError(.overloaded, "node \(configuration.name) heads \(Limits.instanceCountMax) instances already")
+            throw ShoalError(
+                .overloaded, "node \(configuration.name) heads \(Limits.instanceCountMax) instances already")
         }
         guard heads[order.id] == nil else {
             throw ShoalError(.invalidRequest, "instance \(order.id) runs already")

@@ -47,7 +47,8 @@ extension Node: InferenceService {
     ) async throws(ShoalError) -> GenerationStream {
         guard let link = peers.link(to: instance.head) else {
             throw ShoalError(
-                .unavailable, "node \(instance.headName), which answers for \(instance.model), is not connected to this node")
+                .unavailable,
+                "node \(instance.headName), which answers for \(instance.model), is not connected to this node")
         }
         let id = request.id
         streams.open(id, head: instance.head, continuation: continuation)
@@ -77,7 +78,8 @@ extension Node: InferenceService {
             throw ShoalError(.unavailable, "the model \(other.model) is \(other.phase.rawValue), not ready\(why)")
         }
         let names = Set(all.filter(\.phase.isServing).map(\.model)).sorted()
-        let hint = names.isEmpty
+        let hint =
+            names.isEmpty
             ? "no model is loaded; load one with: shoal load PATH" : "loaded are: \(names.joined(separator: ", "))"
         throw ShoalError(.modelNotFound, "the model \"\(model)\" is not loaded; \(hint)")
     }

@@ -45,7 +45,8 @@ extension Node {
         case .control: attach(connection, hello)
         case .data(let instance, let generation, boundary: _):
             guard let stage = stages[instance] else {
-                connection.close(because: ShoalError(.notFound, "node \(configuration.name) holds no stage of \(instance)"))
+                connection.close(
+                    because: ShoalError(.notFound, "node \(configuration.name) holds no stage of \(instance)"))
                 return
             }
             await stage.accept(connection, generation: generation)
@@ -72,7 +73,8 @@ extension Node {
         guard peers.remove(link, of: node) else { return }
         logger.info("node disconnected", metadata: ["node.id": "\(node)", "reason": "\(error?.message ?? "closed")"])
         let lost = ShoalError(
-            .linkLost, "the link to node \(link.peer.nodeName) was lost: \(error?.message ?? "it closed the connection")")
+            .linkLost,
+            "the link to node \(link.peer.nodeName) was lost: \(error?.message ?? "it closed the connection")")
         announced[node] = nil
         streams.fail(allOf: node, with: lost)
         for head in heads.all { await head.nodeLost(node, lost) }

@@ -57,12 +57,12 @@ package actor Node {
             bufferingPolicy: .bufferingNewest(Limits.peerCountMax))
     }
 
-    /// Binds the link address, connects to peers and serves until the task is cancelled; then stops every engine.
-    /// `onReady` is called once links are accepted. Throws `addressUnusable`.
-    package func run(onReady: @Sendable () -> Void = {}) async throws(ShoalError) {
-        try await bind()
+    /// Accepts links from now on; `run` handles them. Throws `addressUnusable`.
+    package func open() async throws(ShoalError) { try await bind() }
+
+    /// Connects to peers and serves until the task is cancelled; then ends answers, engines and links. After `open`.
+    package func run() async {
         for address in configuration.peerAddresses { connect(to: address) }
-        onReady()
         await withDiscardingTaskGroup { group in
             group.addTask { await self.announceRegularly() }
             group.addTask { await self.handleInbox() }
@@ -98,12 +98,16 @@ package actor Node {
     /// Ends requests, engines and links, in that order.
     private func shutDown() async {
         isStopping = true
-        for head in heads.all { await head.stop(ShoalError(.unavailable, "node \(configuration.name) is shutting down")) }
+        for head in heads.all {
+            await head.stop(ShoalError(.unavailable, "node \(configuration.name) is shutting down"))
+        }
         for stage in stages.values { await stage.unload() }
         stages = [:]
         await listener?.close()
         for peer in peers.connected.values {
-            for link in peer.links { link.close(because: ShoalError(.linkLost, "node \(configuration.name) shut down")) }
+            for link in peer.links {
+                link.close(because: ShoalError(.linkLost, "node \(configuration.name) shut down"))
+            }
         }
     }
 }

@@ -33,6 +33,8 @@ final class ParentChannel: @unchecked Sendable {
         if null > 2 { close(null) }
         // The daemon may close its end while a frame is on its way out.
         signal(SIGPIPE, SIG_IGN)
+        // Ctrl-C reaches the whole process group; the daemon decides when an engine ends.
+        signal(SIGINT, SIG_IGN)
         pthread_mutex_init(mutex, nil)
     }
 

@@ -1,9 +1,9 @@
 import ShoalCore
 
 #if canImport(FoundationEssentials)
-import FoundationEssentials
+    import FoundationEssentials
 #else
-import Foundation
+    import Foundation
 #endif
 
 /// Where the engine's program is: `SHOAL_ENGINE`, or `shoal-engine` beside this program.
@@ -19,7 +19,8 @@ enum EngineExecutable {
     }
 
     private static func besideThisProgram() -> String {
-        let own = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? CommandLine.arguments[0]
+        let own =
+            (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? CommandLine.arguments[0]
         guard let slash = own.lastIndex(of: "/") else { return "shoal-engine" }
         return own[..<slash] + "/shoal-engine"
     }

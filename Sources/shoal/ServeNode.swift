@@ -23,7 +23,10 @@ func runNode(_ settings: ServeSettings, logger: Logger) async throws {
     let gateway = Gateway(
         configuration: GatewayConfiguration(host: api.host, port: api.port), inference: node, cluster: node,
         logger: logger,
-        onListening: { port in logger.info("serving", metadata: ["api": "\(api.host):\(port)", "node.id": "\(node.id)"]) })
+        onListening: { port in
+            logger.info("serving", metadata: ["api": "\(api.host):\(port)", "node.id": "\(node.id)"])
+        })
+    try await node.open()
     // Shut down in reverse: the node ends its answers, then the API closes its connections.
     var group = ServiceGroupConfiguration(
         services: [
@@ -40,7 +43,7 @@ private struct NodeService: Service {
     let node: Node
 
     func run() async throws {
-        try await cancelWhenGracefulShutdown { [node] in try await node.run() }
+        await cancelWhenGracefulShutdown { [node] in await node.run() }
     }
 }
 

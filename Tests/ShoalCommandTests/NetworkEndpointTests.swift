@@ -47,18 +47,18 @@ struct NetworkEndpointTests {
     @Test(
         "a model that is a file is sent as an absolute path, a name as it is",
         arguments: [
-            ("tiny", "tiny"), ("org/tiny", "org/tiny"), ("here.gguf", "/work/here.gguf"), ("./x.gguf", "/work/x.gguf"),
+            ("tiny", "tiny"), ("org/tiny", "org/tiny"), ("here.gguf", "/srv/here.gguf"), ("./x.gguf", "/srv/x.gguf"),
             ("../x.gguf", "/x.gguf"), ("/m/./a/../x.gguf", "/m/x.gguf"), ("~/x.gguf", "/home/ann/x.gguf"),
         ])
     func model(text: String, expected: String) {
-        let argument = ModelArgument(text, currentDirectory: "/work", home: "/home/ann") { $0 == "/work/here.gguf" }
+        let argument = ModelArgument(text, currentDirectory: "/work", home: "/home/ann") { $0 == "/srv/here.gguf" }
         #expect(argument.resolved == expected)
     }
 
     @Test("a file may be served under its name, with or without its ending")
     func servedNames() {
         let argument = ModelArgument("./m/x.gguf", currentDirectory: "/work", home: nil) { _ in true }
-        #expect(argument.servedNames == ["./m/x.gguf", "/work/m/x.gguf", "x.gguf", "x"])
+        #expect(argument.servedNames == ["./m/x.gguf", "/srv/m/x.gguf", "x.gguf", "x"])
     }
 
     @Test("names are escaped in paths")

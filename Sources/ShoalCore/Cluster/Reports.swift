@@ -190,7 +190,8 @@ package struct LoadRequest: Sendable, Codable {
     package var contextTokenCount: Int?
     package var sequenceCountMax: Int?
 
-    package init(model: String, layers: [Assignment] = [], contextTokenCount: Int? = nil, sequenceCountMax: Int? = nil) {
+    package init(model: String, layers: [Assignment] = [], contextTokenCount: Int? = nil, sequenceCountMax: Int? = nil)
+    {
         self.model = model
         self.layers = layers
         self.contextTokenCount = contextTokenCount
@@ -203,7 +204,8 @@ package struct LoadRequest: Sendable, Codable {
         for part in text.split(separator: ",", omittingEmptySubsequences: false) {
             let sides = part.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
             guard sides.count == 2, !sides[0].isEmpty, let layers = LayerRange(parsing: sides[1]) else {
-                throw ShoalError(.invalidPlacement, "\"\(part)\" is not NODE=FIRST-LAST; write for example a=0-14,b=15-29")
+                throw ShoalError(
+                    .invalidPlacement, "\"\(part)\" is not NODE=FIRST-LAST; write for example a=0-14,b=15-29")
             }
             result.append(Assignment(nodeName: String(sides[0]), layers: layers))
         }

@@ -30,7 +30,8 @@ extension NodeID: Codable {
         let text = try decoder.singleValueContainer().decode(String.self)
         guard let id = NodeID(text) else {
             throw DecodingError.dataCorrupted(
-                .init(codingPath: decoder.codingPath, debugDescription: "a node id is 1 to 64 lowercase hex characters"))
+                .init(codingPath: decoder.codingPath, debugDescription: "a node id is 1 to 64 lowercase hex characters")
+            )
         }
         self = id
     }
@@ -82,7 +83,7 @@ package struct RequestID: Hashable, Sendable, Codable, Comparable, CustomStringC
 
     package init(rawValue: UInt64) { self.rawValue = rawValue }
 
-    package static func random() -> RequestID { RequestID(rawValue: .random(in: 1 ... (1 << 53))) }
+    package static func random() -> RequestID { RequestID(rawValue: .random(in: 1...(1 << 53))) }
 
     package var description: String { hexadecimal(rawValue) }
 

@@ -64,7 +64,8 @@ struct PeerTable {
     /// Connected nodes and addresses that cannot be reached, sorted by name.
     func reports() -> [NodeReport] {
         let reachable = connected.map { id, peer in
-            var report = NodeReport(name: peer.hello.nodeName, linkAddress: peer.hello.linkAddress, reachability: .connected)
+            var report = NodeReport(
+                name: peer.hello.nodeName, linkAddress: peer.hello.linkAddress, reachability: .connected)
             report.id = id
             report.apiAddress = peer.hello.apiAddress
             report.shoalVersion = peer.hello.shoalVersion

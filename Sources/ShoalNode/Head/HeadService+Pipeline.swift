@@ -88,7 +88,8 @@ extension HeadService {
         do throws(ShoalError) {
             switch frame.kind {
             case .outputs: try receiveOutputs(frame)
-            case .microBatchFailed: receiveFailure(frame, try FrameJSON.decode(ShoalError.self, from: frame.description))
+            case .microBatchFailed:
+                receiveFailure(frame, try FrameJSON.decode(ShoalError.self, from: frame.description))
             default: throw ShoalError(.protocolViolation, "the last stage sent a frame of kind \(frame.kind)")
             }
         } catch {

@@ -38,7 +38,8 @@ extension HeadService {
         guard lifecycle.phase.isServing else {
             let why = lifecycle.problem.map { ": \($0.message)" } ?? ""
             throw ShoalError(
-                .unavailable, "the model \(order.model.name) is \(lifecycle.phase.rawValue), not ready\(why); try again soon")
+                .unavailable,
+                "the model \(order.model.name) is \(lifecycle.phase.rawValue), not ready\(why); try again soon")
         }
     }
 
@@ -82,7 +83,8 @@ extension HeadService {
         return try await lastStage.request(request, deadline: node.configuration.limits.textDeadline)
     }
 
-    private static let unexpectedReply = ShoalError(.protocolViolation, "the engine answered something else than was asked")
+    private static let unexpectedReply = ShoalError(
+        .protocolViolation, "the engine answered something else than was asked")
 
     // MARK: Scheduler actions
 

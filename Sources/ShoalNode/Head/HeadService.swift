@@ -92,7 +92,8 @@ package actor HeadService {
 
     func stageLost(_ index: Int, generation: UInt32, error: ShoalError) {
         guard order.stages.indices.contains(index), generation == lifecycle.generation else { return }
-        let place = "stage \(index) (layers \(order.stages[index].layers)) on node \(order.stages[index].nodeName) was lost"
+        let place =
+            "stage \(index) (layers \(order.stages[index].layers)) on node \(order.stages[index].nodeName) was lost"
         perform(lifecycle.stageLost(index, error: error.during(place), now: now))
     }
 
@@ -167,7 +168,8 @@ package actor HeadService {
         let stage = order.stages[index]
         do throws(ShoalError) {
             let reply = try await node.ask(
-                stage.node, .prepareStage(assignment(index, generation)), deadline: node.configuration.limits.loadDeadline)
+                stage.node, .prepareStage(assignment(index, generation)),
+                deadline: node.configuration.limits.loadDeadline)
             guard case .stagePrepared(let prepared) = reply else {
                 throw ShoalError(.protocolViolation, "node \(stage.nodeName) answered something else to prepareStage")
             }
@@ -209,6 +211,7 @@ package actor HeadService {
         guard !hasEnded else { return }
         taskCount += 1
         let number = taskCount
+        // Cancelled by `end`.
         tasks[number] = Task {
             await body(self)
             self.tasks[number] = nil

@@ -128,7 +128,9 @@ package actor StageHost {
 
     package func snapshot() async -> StageSnapshot {
         let status: StageStatus?
-        if let engine, loaded != nil, case .status(let found)? = try? await engine.request(.status, deadline: .seconds(5)) {
+        if let engine, loaded != nil,
+            case .status(let found)? = try? await engine.request(.status, deadline: .seconds(5))
+        {
             status = found
         } else {
             // An engine that is loading, dying or gone has no status; its phase says so.
@@ -157,7 +159,8 @@ package actor StageHost {
         await old?.stop()
         try requireCurrent(order)
         let fresh = try await launcher.launch(
-            label: "\(order.model.name)-\(order.instance)-stage\(order.stageIndex)", eventLoop: eventLoop, receiver: self,
+            label: "\(order.model.name)-\(order.instance)-stage\(order.stageIndex)", eventLoop: eventLoop,
+            receiver: self,
             onLoadProgress: { [notify] fraction in
                 notify(.progress(generation: order.generation, fraction: fraction))
             })
@@ -169,7 +172,8 @@ package actor StageHost {
         return try await load(order, into: fresh)
     }
 
-    private func load(_ order: StageAssignment, into fresh: any EngineHandle) async throws(ShoalError) -> StagePrepared {
+    private func load(_ order: StageAssignment, into fresh: any EngineHandle) async throws(ShoalError) -> StagePrepared
+    {
         let reply = try await fresh.request(.load(order.load), deadline: Self.loadStallDeadline)
         try requireCurrent(order)
         guard case .loaded(let stage) = reply else {

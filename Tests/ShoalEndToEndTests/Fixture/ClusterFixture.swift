@@ -62,7 +62,9 @@ final class ClusterFixture: Sendable {
 
     func get<Value: Decodable>(_ path: String, from node: NodeProcess) async throws -> Value {
         let (status, body) = try await send(.GET, path, to: node)
-        guard status == 200 else { throw TestFailure("GET \(path) answered \(status): \(String(decoding: body, as: UTF8.self))") }
+        guard status == 200 else {
+            throw TestFailure("GET \(path) answered \(status): \(String(decoding: body, as: UTF8.self))")
+        }
         return try JSONDecoder().decode(Value.self, from: body)
     }
 

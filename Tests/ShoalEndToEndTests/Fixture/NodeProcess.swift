@@ -2,8 +2,8 @@ import Foundation
 import ShoalCore
 
 /// One real `shoal serve`, with its own data folder and its output in a file.
+// Safety: set once in `init`; `Process` is used from one test at a time.
 final class NodeProcess: @unchecked Sendable {
-    // Safety: set once in `init`; `Process` is used from one test at a time.
     let name: String
     let api: String
     let link: String
@@ -19,9 +19,10 @@ final class NodeProcess: @unchecked Sendable {
         let log = directory.appending(path: "node.log")
         try Data().write(to: log)
         process.executableURL = Binaries.shoal
-        process.arguments = [
-            "serve", "--name", name, "--data", directory.path, "--api", api, "--link", link, "--threads", "1",
-        ] + arguments
+        process.arguments =
+            [
+                "serve", "--name", name, "--data", directory.path, "--api", api, "--link", link, "--threads", "1",
+            ] + arguments
         let output = try FileHandle(forWritingTo: log)
         process.standardOutput = output
         process.standardError = output
@@ -56,7 +57,8 @@ final class NodeProcess: @unchecked Sendable {
 
 /// The executables under test, beside the test bundle.
 enum Binaries {
-    static let directory = Bundle.allBundles.lazy.map(\.bundleURL).first { $0.pathExtension == "xctest" }?
+    static let directory =
+        Bundle.allBundles.lazy.map(\.bundleURL).first { $0.pathExtension == "xctest" }?
         .deletingLastPathComponent() ?? URL(filePath: CommandLine.arguments[0]).deletingLastPathComponent()
     static var shoal: URL { directory.appending(path: "shoal") }
 }

@@ -7,7 +7,8 @@ import Testing
 
 @Suite("Engines and nodes may die", .serialized)
 struct EnginesAndNodesMayDie {
-    @Test("a killed engine ends its answers with the cause; the node lives and the next request works", arguments: [0, 1])
+    @Test(
+        "a killed engine ends its answers with the cause; the node lives and the next request works", arguments: [0, 1])
     func killedEngine(stageIndex: Int) async throws {
         let model = try TestFiles.require(TestFiles.referenceModel)
         try await ClusterFixture.with(nodeCount: 2) { cluster in
@@ -24,7 +25,8 @@ struct EnginesAndNodesMayDie {
             #expect(text.contains("signal 9"), "the cause is named: \(text)")
             #expect(cluster.allNodesRun)
             try await eventually("the instance is ready again") {
-                try await cluster.instance(loaded.id, from: cluster.nodes[0]).phase == .ready
+                let report = try await cluster.instance(loaded.id, from: cluster.nodes[0])
+                return report.phase == .ready && report.stages[stageIndex].restartCount == 1
             }
             let (status, answer) = try await cluster.chat("What is the capital of France?", on: cluster.nodes[0])
             #expect(status == 200)
@@ -80,7 +82,8 @@ struct EnginesAndNodesMayDie {
             let engines = [try await enginePID(loaded.id, 0, cluster), try await enginePID(loaded.id, 1, cluster)]
             switch how {
             case "stop":
-                let (status, _) = try await cluster.send(.DELETE, "/shoal/v1/instances/\(loaded.id)", to: cluster.nodes[0])
+                let (status, _) = try await cluster.send(
+                    .DELETE, "/shoal/v1/instances/\(loaded.id)", to: cluster.nodes[0])
                 #expect((200..<300).contains(status))
             case "SIGTERM": for node in cluster.nodes { node.signal(SIGTERM) }
             default: for node in cluster.nodes { node.signal(SIGKILL) }
