@@ -1,8 +1,8 @@
 package import ShoalCore
 
-/// What a node asks of its engine: JSON in the description of an `engineRequest`, answered by one `engineReply` with the
-/// same number. Requests and micro-batches of one engine are executed in the order they were sent, except the text
-/// requests (`tokenize`, `detokenize`, `renderChat`, `grammar`), which have a thread of their own.
+/// What a node asks of its engine: JSON in the description of an `engineRequest`, answered by one `engineReply` with
+/// the same number. Requests and micro-batches of one engine are executed in the order they were sent, except the
+/// text requests (`tokenize`, `detokenize`, `renderChat`, `grammar`), which have a thread of their own.
 package enum EngineRequest: Sendable, Codable {
     /// First request. Progress comes as `EngineEvent.loadProgress`; the reply is `.loaded`.
     case load(StageLoadRequest)

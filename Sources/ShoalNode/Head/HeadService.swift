@@ -8,8 +8,8 @@ import ShoalWire
 
 /// The head of one instance: brings its stages up, schedules its requests and turns sampled tokens into text.
 ///
-/// Decisions are made by `InstanceLifecycle` and `HeadScheduler`; this actor executes their actions. It lives on the data
-/// loop beside the last stage, so sampled tokens reach the scheduler without a hop.
+/// Decisions are made by `InstanceLifecycle` and `HeadScheduler`; this actor executes their actions. It lives on the
+/// data loop beside the last stage, so sampled tokens reach the scheduler without a hop.
 package actor HeadService {
     nonisolated let eventLoop: any EventLoop
     nonisolated package var unownedExecutor: UnownedSerialExecutor { eventLoop.executor.asUnownedSerialExecutor() }
