@@ -102,6 +102,7 @@ extension Node {
             broadcast(.node(announcement()))
             for head in heads.all { await head.refresh() }
             broadcast(.instances(Array(ownReports.values)))
+            configuration.onChange()
         }
     }
 

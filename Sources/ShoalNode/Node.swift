@@ -92,7 +92,10 @@ package actor Node {
     }
 
     private func handleInbox() async {
-        for await event in inbox { await handle(event) }
+        for await event in inbox {
+            await handle(event)
+            configuration.onChange()
+        }
     }
 
     /// Ends requests, engines and links, in that order.
