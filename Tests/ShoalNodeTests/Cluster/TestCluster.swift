@@ -103,29 +103,21 @@ final class TestNode: Sendable {
     let name: String
     let node: Node
     let launcher: FakeEngineLauncher
-    private let running: Task<Void, any Error>
+    private let running: Task<Void, Never>
 
     init(name: String, node: Node, launcher: FakeEngineLauncher) async throws {
         self.name = name
         self.node = node
         self.launcher = launcher
-        let ready = EventRecorder<Result<Void, any Error>>()
+        try await node.open()
         // Cancelled by `stop`.
-        running = Task {
-            do {
-                try await node.run(onReady: { ready.record(.success(())) })
-            } catch {
-                ready.record(.failure(error))
-                throw error
-            }
-        }
-        try await ready.first().get()
+        running = Task { await node.run() }
     }
 
     /// As on SIGTERM; returns when the node has ended.
     func stop() async {
         running.cancel()
-        _ = await running.result
+        await running.value
     }
 
     /// Of the nodes that it is connected to, sorted.
