@@ -1,13 +1,13 @@
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #elseif canImport(Musl)
-import Musl
+    import Musl
 #elseif canImport(Android)
-import Android
+    import Android
 #elseif canImport(Darwin)
-import Darwin
+    import Darwin
 #else
-#error("ShoalNode needs the C library's time()")
+    #error("ShoalNode needs the C library's time()")
 #endif
 
 /// Wall-clock time, for people only; durations come from `ContinuousClock`.

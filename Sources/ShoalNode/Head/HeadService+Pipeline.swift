@@ -88,7 +88,8 @@ extension HeadService {
         do throws(ShoalError) {
             switch frame.kind {
             case .outputs: try receiveOutputs(frame)
-            case .microBatchFailed: receiveFailure(frame, try FrameJSON.decode(ShoalError.self, from: frame.description))
+            case .microBatchFailed:
+                receiveFailure(frame, try FrameJSON.decode(ShoalError.self, from: frame.description))
             default: throw ShoalError(.protocolViolation, "the last stage sent a frame of kind \(frame.kind)")
             }
         } catch {
@@ -121,8 +122,8 @@ extension HeadService {
     func firstStageLinkClosed(generation: UInt32, because error: ShoalError?) {
         guard firstStageLink != nil, generation == lifecycle.generation else { return }
         firstStageLink = nil
-        let cause = error ?? ShoalError(.linkLost, "node \(order.stages[0].nodeName) closed the data link")
-        stageLost(0, generation: generation, error: cause)
+        let cause = error ?? ShoalError(.linkLost, "it was closed")
+        dataLinkLost(after: nil, generation: generation, error: cause)
     }
 }
 

@@ -1,9 +1,9 @@
 import ShoalCore
 
 #if canImport(FoundationEssentials)
-import FoundationEssentials
+    import FoundationEssentials
 #else
-import Foundation
+    import Foundation
 #endif
 
 /// The folders of a node below its data folder.

@@ -48,7 +48,8 @@ package enum NodeIdentity {
             throw error
         } catch {
             throw ShoalError(
-                .fileUnreadable, "the node's identity cannot be stored at \(file): \(error); choose another --data folder")
+                .fileUnreadable,
+                "the node's identity cannot be stored at \(file): \(error); choose another --data folder")
         }
         return id
     }

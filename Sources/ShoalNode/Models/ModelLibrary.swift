@@ -16,7 +16,8 @@ struct ModelLibrary: Sendable {
             let stored = try StoredModel.open(path: folders.path(of: model))
             return OpenedModel(
                 reference: ModelReference(
-                    name: Self.name(ofFile: stored.path), path: stored.path, fingerprint: try ModelFingerprint(of: stored)),
+                    name: Self.name(ofFile: stored.path), path: stored.path,
+                    fingerprint: try ModelFingerprint(of: stored)),
                 shape: stored.index.shape)
         }
     }
