@@ -144,11 +144,13 @@ package enum EngineEvent: Sendable, Codable {
 }
 
 /// What an engine was built from; equal on all nodes of an instance.
-package struct EngineBuild: Sendable, Codable, Hashable {
+package struct EngineBuild: Sendable, Codable, Hashable, CustomStringConvertible {
     package var shoalVersion: String
     package var protocolNumber: UInt8
     /// "b0-0c1e57098" and the like.
     package var llamaBuild: String
+
+    package var description: String { "llama.cpp \(llamaBuild) in Shoal \(shoalVersion) (protocol \(protocolNumber))" }
 
     package init(shoalVersion: String, protocolNumber: UInt8, llamaBuild: String) {
         self.shoalVersion = shoalVersion

@@ -20,20 +20,29 @@ package final class ChangeSignal: Sendable {
         for waiter in woken { waiter.resume() }
     }
 
-    /// Returns once `condition` holds; looks again after every change. A test that waits for what never comes hangs, so
-    /// such tests carry a time limit.
-    package func wait(until condition: () async throws -> Bool) async rethrows {
+    /// Returns once `condition` holds; looks again after every change. Throws when the task is cancelled, by a test's
+    /// time limit for example.
+    package func wait(until condition: () async throws -> Bool) async throws {
         while true {
             let seen = state.withLock(\.count)
             if try await condition() { return }
-            await withCheckedContinuation { continuation in
-                let isOutdated = state.withLock { state in
-                    guard state.count == seen else { return true }
-                    state.waiters.append(continuation)
-                    return false
-                }
-                if isOutdated { continuation.resume() }
+            try Task.checkCancellation()
+            await withTaskCancellationHandler {
+                await waitForChange(after: seen)
+            } onCancel: {
+                change()
             }
+        }
+    }
+
+    private func waitForChange(after seen: Int) async {
+        await withCheckedContinuation { continuation in
+            let isOutdated = state.withLock { state in
+                guard state.count == seen else { return true }
+                state.waiters.append(continuation)
+                return false
+            }
+            if isOutdated { continuation.resume() }
         }
     }
 }

@@ -15,7 +15,7 @@ final class ForeignPeer: Sendable {
     let closed = EventRecorder<ShoalError?>()
     let link: ControlLink
 
-    init(to node: Node, as id: NodeID = .random(), name: String = "foreign") async throws {
+    init(to node: Node, as id: NodeID = .random(), name: String = "foreign", isTaken: Bool = true) async throws {
         let hello = LinkHello(
             nodeID: id, nodeName: name, llamaBuild: "fake", linkAddress: "127.0.0.1:1", apiAddress: nil)
         let (connection, answer) = try await LinkDialer.dial(
@@ -25,7 +25,7 @@ final class ForeignPeer: Sendable {
         link = ControlLink(connection: connection, peer: answer, handler: handler)
         link.start()
         // The node says this when it has taken the link.
-        _ = await events.first { if case .node = $0 { true } else { false } }
+        if isTaken { _ = await events.first { if case .node = $0 { true } else { false } } }
     }
 
     func ask(_ request: ControlRequest) async throws(ShoalError) -> ControlReply {

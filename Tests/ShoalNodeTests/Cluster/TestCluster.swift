@@ -1,10 +1,11 @@
 import Foundation
 import Logging
 import ShoalCore
-@testable import ShoalNode
 import ShoalTesting
 import Synchronization
 import Testing
+
+@testable import ShoalNode
 
 /// Nodes in this process with fake engines, over real loopback links.
 final class TestCluster: Sendable {
@@ -64,11 +65,11 @@ final class TestCluster: Sendable {
     func connected(_ names: String...) async throws -> [TestNode] {
         var nodes: [TestNode] = []
         for name in names { nodes.append(try await start(name, peers: Array(nodes.prefix(1)))) }
-        for node in nodes { await until { await node.peerNames == names.filter { $0 != node.name } } }
+        for node in nodes { try await until { await node.peerNames == names.filter { $0 != node.name } } }
         return nodes
     }
 
-    func until(_ condition: () async throws -> Bool) async rethrows { try await signal.wait(until: condition) }
+    func until(_ condition: () async throws -> Bool) async throws { try await signal.wait(until: condition) }
 
     /// Loads the model and waits until every node knows that it is ready.
     @discardableResult
@@ -120,9 +121,11 @@ final class TestNode: Sendable {
         await running.value
     }
 
-    /// Of the nodes that it is connected to, sorted.
+    /// Of the nodes that it is connected to and knows enough of to plan with, sorted.
     var peerNames: [String] {
-        get async { await node.nodes().filter { $0.reachability == .connected }.map(\.name).sorted() }
+        get async {
+            await node.nodes().filter { $0.reachability == .connected && $0.threadCount != nil }.map(\.name).sorted()
+        }
     }
 
     /// Readers of this node have their say on the link to `other` before this returns.
