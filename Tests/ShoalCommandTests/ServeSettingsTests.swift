@@ -15,7 +15,7 @@ import Testing
 struct ServeSettingsTests {
     private func machine(_ environment: [String: String] = [:]) -> MachineFacts {
         MachineFacts(
-            hostName: "ann's box", processorCount: 6, currentDirectory: "/work",
+            hostName: "ann's box", processorCount: 6, currentDirectory: "/srv",
             environment: ["HOME": "/home/ann"].merging(environment) { $1 })
     }
 
