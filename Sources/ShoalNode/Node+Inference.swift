@@ -13,7 +13,8 @@ extension Node: InferenceService {
 
     package func generate(_ request: GenerationRequest) async throws(ShoalError) -> GenerationStream {
         let instance = try await instance(serving: request.model)
-        // The head pauses at `unacknowledgedTokenCountMax` tokens, so nothing is dropped unless a foreign one misbehaves.
+        // The head pauses at `unacknowledgedTokenCountMax` tokens, so nothing is dropped unless a foreign one
+        // misbehaves.
         let (events, continuation) = AsyncStream.makeStream(
             of: GenerationEvent.self, bufferingPolicy: .bufferingNewest(RequestStreams.undeliveredEventCountMax))
         if let head = heads[instance.id] {

@@ -99,7 +99,8 @@ extension Node {
         }
     }
 
-    /// `instances` had stages here when the link to `head` was lost. A head that is back and knows them no longer, or has
+    /// `instances` had stages here when the link to `head` was lost. A head that is back and knows them no longer,
+    /// or has
     /// given them up, was restarted, or could not say so when it stopped them.
     func freeOrphans(of head: NodeID, among instances: Set<InstanceID>) async {
         let isBack = peers.link(to: head) != nil

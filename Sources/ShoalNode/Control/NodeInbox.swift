@@ -4,8 +4,10 @@ import Synchronization
 
 /// What waits for the node's attention, in order. Posted from any thread, taken by the node alone.
 ///
-/// News that are repeated anyway are dropped when too much waits; what happens once (a link that came or went, an engine
-/// that died) is kept, and bounded by the number of links and engines. Peers' one-time news count as too much, too: then
+/// News that are repeated anyway are dropped when too much waits; what happens once (a link that came or went, an
+/// engine
+/// that died) is kept, and bounded by the number of links and engines. Peers' one-time news count as too much, too:
+/// then
 /// `post` says no, and the link is closed.
 final class NodeInbox: Sendable {
     static let eventCountMax = 4096

@@ -1,7 +1,8 @@
 import ShoalCore
 import ShoalLinks
 
-/// The nodes that this one has or wants links to, as a value. Several links to one peer are normal (both sides dialled);
+/// The nodes that this one has or wants links to, as a value. Several links to one peer are normal (both sides
+/// dialled);
 /// the oldest living one is used.
 struct PeerTable {
     /// A connected node.

@@ -29,7 +29,8 @@ extension HeadService {
 
     /// The reader left. Its sink hears `failed` all the same, so that whoever keeps books about it can close them.
     ///
-    /// A request that is not known is still being tokenized, or ended already; `submit` must not run it in the first case.
+    /// A request that is not known is still being tokenized, or ended already; `submit` must not run it in the first
+    /// case.
     func cancel(_ id: RequestID) {
         guard sinks[id] != nil else {
             if earlyCancels.count >= Self.earlyCancelCountMax { earlyCancels.removeFirst() }

@@ -8,7 +8,8 @@ import ShoalWire
 
 /// The head of one instance: brings its stages up, schedules its requests and turns sampled tokens into text.
 ///
-/// Decisions are made by `InstanceLifecycle` and `HeadScheduler`; this actor executes their actions. It lives on the data
+/// Decisions are made by `InstanceLifecycle` and `HeadScheduler`; this actor executes their actions. It lives on the
+/// data
 /// loop beside the last stage, so sampled tokens reach the scheduler without a hop.
 package actor HeadService {
     nonisolated let eventLoop: any EventLoop
@@ -106,7 +107,8 @@ package actor HeadService {
         perform(lifecycle.stageLost(index, error: error.during(place), now: now))
     }
 
-    /// The data link from a stage to the next one, or from the head to stage 0 (`index` nil), broke. Both engines may well
+    /// The data link from a stage to the next one, or from the head to stage 0 (`index` nil), broke. Both engines
+    /// may well
     /// live: all stages are reset, none is loaded again unless it is found lost.
     func dataLinkLost(after index: Int?, generation: UInt32, error: ShoalError) {
         let next = index.map { $0 + 1 } ?? 0
@@ -255,7 +257,8 @@ package actor HeadService {
         }
     }
 
-    /// To the lifecycle a stage that failed or was lost holds nothing. Its node may still hold the engine, or a place for
+    /// To the lifecycle a stage that failed or was lost holds nothing. Its node may still hold the engine, or a
+    /// place for
     /// the next attempt.
     private func releaseForgottenStages() async {
         for index in stagesToRelease where lifecycle.stages[index].condition == .absent { await release(index) }

@@ -27,7 +27,8 @@ final class RequestStreams: Sendable {
         }
     }
 
-    /// Hands one event to its reader; events of unknown requests are late and dropped. A head that sends far more than the
+    /// Hands one event to its reader; events of unknown requests are late and dropped. A head that sends far more
+    /// than the
     /// reader took breaks the protocol, and the answer ends with that.
     func deliver(_ event: GenerationEvent, to id: RequestID) {
         let reader = waiting.withLock { table -> AsyncStream<GenerationEvent>.Continuation? in

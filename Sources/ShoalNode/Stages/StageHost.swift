@@ -16,7 +16,8 @@ package enum StageNotice: Sendable {
 
 /// One stage of one instance on this node: its engine, and the frames that pass through.
 ///
-/// Frames flow upstream link -> engine -> downstream link (or the head, in the last stage), all on one event loop, so that
+/// Frames flow upstream link -> engine -> downstream link (or the head, in the last stage), all on one event loop,
+/// so that
 /// a token costs no hop between threads. The pipeline's generation decides what is current; frames of another one are
 /// dropped. Everything here happens on `eventLoop`, which is also this actor's executor.
 package actor StageHost {
@@ -60,7 +61,8 @@ package actor StageHost {
         self.notify = notify
     }
 
-    /// Makes the stage ready for `order.generation`: resets a living engine that holds the right layers, else starts one.
+    /// Makes the stage ready for `order.generation`: resets a living engine that holds the right layers, else starts
+    /// one.
     /// Throws what the engine says, or `cancelled` when a newer generation came meanwhile. An engine that could not be
     /// loaded or reset is ended: what it holds is unknown.
     package func prepare(_ order: StageAssignment) async throws(ShoalError) -> StagePrepared {
@@ -121,7 +123,8 @@ package actor StageHost {
         return try await engine.request(request, deadline: deadline)
     }
 
-    /// Sends an engine request at once, in order with the micro-batches; `onFailure` is called on the loop if the engine
+    /// Sends an engine request at once, in order with the micro-batches; `onFailure` is called on the loop if the
+    /// engine
     /// refuses it.
     package func post(_ request: EngineRequest, onFailure: @escaping @Sendable (ShoalError) -> Void) {
         engine?.post(request, onFailure: onFailure)

@@ -20,7 +20,8 @@ package final class ChangeSignal: Sendable {
         for waiter in woken { waiter.resume() }
     }
 
-    /// Returns once `condition` holds; looks again after every change. Throws when the task is cancelled, by a test's time
+    /// Returns once `condition` holds; looks again after every change. Throws when the task is cancelled, by a
+    /// test's time
     /// limit for example.
     package func wait(until condition: () async throws -> Bool) async throws {
         while true {
