@@ -220,8 +220,9 @@ package actor HeadService {
             guard let otherBuild, otherBuild != build else { continue }
             return ShoalError(
                 .invalidPlacement,
-                "the engine of stage \(index) on node \(order.stages[index].nodeName) is \(build), that of stage \(other) on "
-                    + "node \(order.stages[other].nodeName) is \(otherBuild); install the same build of Shoal on both")
+                "the engine of stage \(index) on node \(order.stages[index].nodeName) is \(build), "
+                    + "that of stage \(other) on node \(order.stages[other].nodeName) is \(otherBuild); "
+                    + "install the same build of Shoal on both")
         }
         return nil
     }
