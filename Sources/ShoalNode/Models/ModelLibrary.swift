@@ -32,7 +32,8 @@ struct ModelLibrary: Sendable {
             throw ShoalError(
                 .fileUnreadable,
                 "node \(nodeName) has no copy of \(model.name) (\(model.fingerprint.byteCount)): neither \(model.path) "
-                    + "nor a file in its model folders has the same content; copy it there, or name its folder with --models")
+                    + "nor a file in its model folders has the same content; copy it there, "
+                    + "or name its folder with --models")
         }
         return found
     }
