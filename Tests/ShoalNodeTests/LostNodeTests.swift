@@ -9,7 +9,7 @@ extension NodeScenarios {
     @Suite("Nodes that disappear", .timeLimit(.minutes(1)))
     struct LostNodeTests {
         @Test(
-            "a worker that leaves mid-answer fails it with its name, and the instance is ready when it is back"
+            "a worker that leaves mid-answer fails it with linkLost and its name; once back, all is ready"
         )
         func worker() async throws {
             try await TestCluster.with { cluster in
@@ -83,6 +83,9 @@ extension NodeScenarios {
                 var events = stream.makeAsyncIterator()
                 _ = await events.next(isolation: nil)
                 await nodes[2].stop()
+                var rest = Answer()
+                while let event = await events.next(isolation: nil) { rest.events.append(event) }
+                #expect(try rest.failure().message.contains("node c"))
                 for node in nodes.prefix(2) { try await node.untilFreed() }
                 #expect(try await nodes[0].answer("again", tokenCount: 3).terminals.count == 1)
             }

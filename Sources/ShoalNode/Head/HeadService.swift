@@ -216,11 +216,11 @@ package actor HeadService {
     private func mismatch(of build: EngineBuild, at index: Int) -> ShoalError? {
         for (other, otherBuild) in builds.enumerated() {
             guard let otherBuild, otherBuild != build else { continue }
-            let (here, there) = (order.stages[index].nodeName, order.stages[other].nodeName)
             return ShoalError(
                 .invalidPlacement,
-                "the engine of stage \(index) on node \(here) is \(build), that of stage \(other) on node \(there) is "
-                    + "\(otherBuild); install the same build of Shoal on both")
+                "the engine of stage \(index) on node \(order.stages[index].nodeName) is \(build), "
+                    + "that of stage \(other) on node \(order.stages[other].nodeName) is \(otherBuild); "
+                    + "install the same build of Shoal on both")
         }
         return nil
     }
