@@ -26,6 +26,9 @@ package protocol EngineHandle: AnyObject, Sendable {
 
     var build: EngineBuild { get }
 
+    /// How it was started; nil for engines that are no process.
+    var launchRecord: LaunchRecord? { get }
+
     /// Asks the engine and waits for its reply; `EngineReply.failed` is thrown as its error.
     ///
     /// `deadline` is for the reply, except for `load`, where it counts from the last progress. Throws `timedOut`,

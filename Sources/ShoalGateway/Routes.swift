@@ -39,6 +39,7 @@ struct Routes {
         let instances = InstancesEndpoint(cluster: cluster)
         add("/shoal/v1/version", [.get: VersionEndpoint().show], to: router)
         add("/shoal/v1/nodes", [.get: NodesEndpoint(cluster: cluster).list], to: router)
+        add("\(LogsEndpoint.path)/**", [.get: LogsEndpoint(cluster: cluster).show], to: router)
         add("/shoal/v1/plan", [.post: PlanEndpoint(cluster: cluster).create], to: router)
         add(InstancesEndpoint.path, [.get: instances.list, .post: instances.create], to: router)
         add("\(InstancesEndpoint.path)/**", [.get: instances.show, .delete: instances.stop], to: router)

@@ -30,6 +30,7 @@ extension Node {
         case .stopInstance(let instance):
             try await stopHead(instance)
             return .done
+        case .engineLogs(let instance): return .engineLogs(await ownEngineLogs(of: instance))
         case .generate(let request, let instance):
             try await generate(request, on: instance, for: link)
             return .done

@@ -102,6 +102,8 @@ package enum ControlRequest: Sendable, Codable {
     case startInstance(InstanceOrder)
     case stopInstance(InstanceID)
     case generate(GenerationRequest, InstanceID)
+    /// Of the stages held by the receiver; nil means of all instances.
+    case engineLogs(InstanceID?)
 }
 
 /// Answers to `ControlRequest`.
@@ -110,6 +112,7 @@ package enum ControlReply: Sendable, Codable {
     case stagePrepared(StagePrepared)
     case stage(StageSnapshot)
     case instance(InstanceReport)
+    case engineLogs([EngineLogReport])
 }
 
 /// One-way messages between nodes; JSON in `controlEvent` frames.

@@ -291,6 +291,11 @@ package actor HeadService {
             contextTokenCount: order.contextTokenCount, sequenceCountMax: order.sequenceCountMax,
             createdUnixSeconds: order.createdUnixSeconds)
         report.problem = lifecycle.problem?.message
+        report.phases = lifecycle.phaseRecords.map { record in
+            PhaseReport(
+                phase: record.phase, startSeconds: record.startedAt / .seconds(1),
+                endSeconds: record.endedAt.map { $0 / .seconds(1) })
+        }
         report.runningRequestCount = scheduler?.runningRequestCount ?? 0
         report.queuedRequestCount = scheduler?.queuedRequestCount ?? 0
         return report

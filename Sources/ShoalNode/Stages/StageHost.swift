@@ -40,6 +40,8 @@ package actor StageHost {
     private var assignment: StageAssignment?
     private var engine: (any EngineHandle)?
     private var loaded: StageLoaded?
+    /// The engine that runs, or ran last, for its log.
+    private var latestEngine: (any EngineHandle)?
     private var upstream: FrameConnection?
     private var downstream: FrameConnection?
     private var outputsReceiver: (@Sendable (Frame) -> Void)?
@@ -153,6 +155,14 @@ package actor StageHost {
             weightBytesReceived: ByteCount(bulkByteCount))
     }
 
+    /// What the engine said last, also when it is gone; nil if none was started.
+    package func log(nodeName: String) -> EngineLogReport? {
+        guard let latestEngine, let assignment else { return nil }
+        return EngineLogReport(
+            instance: instance, model: assignment.model.name, nodeName: nodeName, stageIndex: assignment.stageIndex,
+            processID: engine?.processID, launch: latestEngine.launchRecord, lines: latestEngine.logTail())
+    }
+
     /// Ends the engine and the links. Safe to call twice.
     package func unload() async {
         isUnloaded = true
@@ -181,6 +191,7 @@ package actor StageHost {
             throw ShoalError(.cancelled, "generation \(order.generation) of instance \(instance) is not current")
         }
         engine = fresh
+        latestEngine = fresh
         return try await load(order, into: fresh)
     }
 

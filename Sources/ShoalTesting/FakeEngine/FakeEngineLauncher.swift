@@ -74,6 +74,8 @@ private final class FakeEngineHandle: EngineHandle {
 
     var processID: Int32? { nil }
 
+    var launchRecord: LaunchRecord? { nil }
+
     func request(_ request: EngineRequest, deadline: Duration) async throws(ShoalError) -> EngineReply {
         try await session.request(request, deadline: deadline)
     }
