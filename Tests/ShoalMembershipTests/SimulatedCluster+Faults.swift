@@ -9,6 +9,14 @@ extension SimulatedCluster {
         }
     }
 
+    /// Beacons: a node of which nothing is known is found, if it can be reached.
+    mutating func discover(by index: Int) {
+        let peer = generator.below(nodes.count)
+        guard peer != index, nodes[peer].isRunning, !isBlocked[peer][index] else { return }
+        guard nodes[index].member.membership.member(nodes[peer].id) == nil else { return }
+        connect(index, peer)
+    }
+
     /// The process ends. `closes`: its machine tells the peers, as it does unless the power fails.
     mutating func crash(_ index: Int, closes: Bool) {
         nodes[index].isRunning = false
@@ -42,6 +50,7 @@ extension SimulatedCluster {
     mutating func injectFault() {
         queue.schedule(.fault, at: now + generator.between(200_000, 2_500_000))
         let index = generator.below(nodes.count)
+        replayCommand()
         switch generator.below(12) {
         case 0, 1: split(oneWay: generator.chance(30))
         case 2: isolate(index, oneWay: generator.chance(40))
@@ -53,6 +62,14 @@ extension SimulatedCluster {
         case 10: network = randomNetwork()
         default: changeWish()
         }
+    }
+
+    /// A command that was stuck somewhere arrives late, or again.
+    private mutating func replayCommand() {
+        guard generator.chance(30), let old = sentCommands.randomElement(using: &generator),
+            let head = index(of: old.command.head), head != old.sender
+        else { return }
+        send(.command(old.command), from: old.sender, to: head)
     }
 
     mutating func randomNetwork() -> Network {

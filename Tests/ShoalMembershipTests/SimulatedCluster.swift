@@ -33,6 +33,7 @@ struct SimulatedCluster {
     var claimedTerms: [Term: Int] = [:]
     var memberEvents: [(time: Int, node: Int, event: MembershipEvent)] = []
     var leaderEvents: [(time: Int, node: Int, event: ElectionEvent)] = []
+    var sentCommands: [(command: InstanceCommand, sender: Int)] = []
     var refusedCommandCount = 0
     var adoptionCount = 0
     var drainCount = 0
@@ -87,6 +88,7 @@ struct SimulatedCluster {
         perform(nodes[index].member.tick(now: nowDuration), of: index)
         nodes[index].tickCount += 1
         check(index)
+        if nodes[index].tickCount % 20 == 0 { discover(by: index) }
         guard runsInstances, nodes[index].tickCount % 5 == 0 else { return }
         manageInstances(of: index)
         checkTables(of: index)
@@ -105,7 +107,10 @@ struct SimulatedCluster {
         let commands = nodes[index].desired.reconcile(membership: membership, now: nowDuration) { _ in heads[choice] }
         for command in commands {
             guard let head = self.index(of: command.head) else { continue }
-            if head == index { execute(command, at: index, from: index) } else { send(.command(command), from: index, to: head) }
+            if command.verb == .drain { checkDrain(command, at: head, by: index) }
+            sentCommands = sentCommands.suffix(19) + [(command, index)]
+            guard head != index else { execute(command, at: index, from: index); continue }
+            send(.command(command), from: index, to: head)
         }
         for peer in membership.present {
             guard let peer = self.index(of: peer) else { continue }
@@ -151,7 +156,6 @@ struct SimulatedCluster {
         if let highest, command.term < highest { fail("node \(head) obeyed \(command.term) after \(highest)") }
         if command.term.leader != nodes[sender].id { fail("node \(head) obeyed a command of somebody else's term") }
         if command.verb == .adopt { adoptionCount += 1 }
-        if command.verb == .drain { checkDrain(command, at: head) }
         nodes[head].execute(command, now: now)
     }
 

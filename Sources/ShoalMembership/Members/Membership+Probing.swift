@@ -56,9 +56,12 @@ extension Membership {
     mutating func askOthers(probeIndex: Int) -> [MembershipAction] {
         probes[probeIndex].isIndirect = true
         let probe = probes[probeIndex]
-        return randomMembers(countMax: configuration.relayCount, except: probe.target).map {
-            .send(message(.pingRequest(number: probe.number, target: probe.target), about: probe.target), to: $0)
+        let requests = randomMembers(countMax: configuration.relayCount, except: probe.target).map { relay in
+            let request = MembershipMessage.Kind.pingRequest(number: probe.number, target: probe.target)
+            return MembershipAction.send(message(request, about: probe.target), to: relay)
         }
+        // Once more directly, too: two nodes have nobody else to ask.
+        return [ping(probe.target, number: probe.number)] + requests
     }
 
     /// Pings for `origin`.
