@@ -27,7 +27,7 @@ struct ClusterSimulationTests {
         }
         // A simulation in which nothing happens proves nothing.
         guard chosen.count > 1 else { return }
-        #expect(totals.adoptions > 100 && totals.refusals > 100 && totals.drains > 100, "\(totals)")
+        #expect(totals.adoptions > 50 && totals.refusals > 50 && totals.drains > 50, "\(totals)")
     }
 
     @Test("the same seed gives the same run")

@@ -3,18 +3,23 @@ struct EventQueue<Event> {
     private struct Entry {
         let time: Int
         let order: Int
-        let event: Event
+        /// Of `events`: entries move often and must be cheap to copy.
+        let slot: Int
 
         func isBefore(_ other: Entry) -> Bool { time != other.time ? time < other.time : order < other.order }
     }
 
     private var heap: [Entry] = []
+    private var events: [Event?] = []
+    private var freeSlots: [Int] = []
     private var order = 0
 
     /// `time` in microseconds.
     mutating func schedule(_ event: Event, at time: Int) {
         order += 1
-        heap.append(Entry(time: time, order: order, event: event))
+        let slot = freeSlots.popLast() ?? events.count
+        if slot == events.count { events.append(event) } else { events[slot] = event }
+        heap.append(Entry(time: time, order: order, slot: slot))
         var child = heap.count - 1
         while child > 0 {
             let parent = (child - 1) / 2
@@ -37,6 +42,7 @@ struct EventQueue<Event> {
             heap.swapAt(parent, least)
             parent = least
         }
-        return (first.time, first.event)
+        freeSlots.append(first.slot)
+        return events[first.slot].map { (first.time, $0) }
     }
 }

@@ -8,6 +8,7 @@ extension SimulatedCluster {
             if let before = nodes[index].highestTerm { fail("node \(index) forgot the term \(before)") }
             return
         }
+        guard term != nodes[index].highestTerm else { return }
         if let before = nodes[index].highestTerm, term < before { fail("node \(index) went from \(before) to \(term)") }
         nodes[index].highestTerm = term
         guard let claimant = claimedTerms[term] else { return fail("node \(index) accepted \(term), claimed by nobody") }

@@ -24,6 +24,7 @@ struct SimulatedCluster {
     var generator: SeededGenerator
     var network = Network()
     var nodes: [SimulatedNode] = []
+    private var indices: [NodeID: Int] = [:]
     var queue = EventQueue<Event>()
     /// Microseconds.
     var now = 0
@@ -49,15 +50,14 @@ struct SimulatedCluster {
         isBlocked = Array(repeating: Array(repeating: false, count: nodeCount), count: nodeCount)
         for index in 0..<nodeCount {
             nodes.append(SimulatedNode(id: nodeID(index), life: generator.next(), now: .zero))
+            indices[nodeID(index)] = index
             scheduleTicks(of: index)
         }
     }
 
     var nowDuration: Duration { .microseconds(now) }
 
-    func index(of node: NodeID) -> Int? {
-        UInt64(node.rawValue, radix: 16).map { Int($0) - 0x1000 }.flatMap { nodes.indices.contains($0) ? $0 : nil }
-    }
+    func index(of node: NodeID) -> Int? { indices[node] }
 
     /// Runs until `time`, or the first violation.
     mutating func run(until time: Int) {

@@ -58,7 +58,8 @@ package struct Election: Sendable {
             startedAt = accepted == nil ? startedAt + lateness : startedAt
         }
         guard !isLeading else {
-            accepted?.support = membership.aliveCount
+            let support = support(membership, without: [], now: now)
+            accepted?.support = support
             return []
         }
         guard isVacant(membership) else {
@@ -69,7 +70,7 @@ package struct Election: Sendable {
         vacantSince = since
         let delay = configuration.claimDelay + configuration.rankDelay * membership.aliveRank
         guard now - since >= delay, now - startedAt >= configuration.startDelay else { return [] }
-        return claim(support: membership.aliveCount)
+        return claim(support: support(membership, without: [], now: now))
     }
 
     /// A term that `sender` follows.
@@ -85,8 +86,9 @@ package struct Election: Sendable {
         guard announcement.term > accepted.term else { return [] }
         guard contests(announcement, membership: membership, now: now) else { return follow(announcement) }
         contestAllowedAt = now + configuration.contestInterval
+        let remaining = support(membership, without: strayed, now: now)
         self.accepted = announcement
-        return claim(support: membership.aliveCount)
+        return claim(support: remaining)
     }
 
     /// Whether a command of `term`, sent by `sender`, is to be obeyed. A higher term than the accepted one is accepted.
@@ -135,8 +137,17 @@ package struct Election: Sendable {
     /// Whether this leader has more members left than the claimant.
     private func contests(_ claim: TermAnnouncement, membership: Membership, now: Duration) -> Bool {
         guard isLeading, now >= contestAllowedAt else { return false }
-        let lost = strayed.union([claim.term.leader]).count { membership.state(of: $0) == .alive }
-        return membership.aliveCount - lost > claim.support
+        return support(membership, without: strayed.union([claim.term.leader]), now: now) > claim.support
+    }
+
+    /// This node and the members it kept for a while: right after a partition healed, both leaders see everybody.
+    private func support(_ membership: Membership, without strayed: Set<NodeID>, now: Duration) -> Int {
+        1 + membership.present.count { node in
+            guard let member = membership.member(node), member.state == .alive, !strayed.contains(node) else {
+                return false
+            }
+            return now - member.since >= configuration.supportAge
+        }
     }
 
     /// A leader remembers who follows another: those do not support it. At most one entry per member.

@@ -28,7 +28,7 @@ package struct Term: Hashable, Sendable, Codable, Comparable, CustomStringConver
 /// A term as it is told from node to node, on every message of the membership.
 package struct TermAnnouncement: Hashable, Sendable, Codable {
     package var term: Term
-    /// Members that the leader sees alive, itself included. Decides which of two leaders yields after a partition; a
+    /// Members that the leader has seen alive for a while, itself included. Decides which of two leaders yields after a partition; a
     /// wrong number can cost a change of leader, never a double one.
     package var support: Int
 
@@ -57,6 +57,9 @@ package struct ElectionConfiguration: Hashable, Sendable {
     package var rankDelay = Duration.milliseconds(500)
     /// A leader with more members takes the lead back from a claimant with fewer, but not again in this time.
     package var contestInterval = Duration.seconds(10)
+    /// A member counts as support when it has been alive this long without a break. Longer than a merge takes; shorter
+    /// lets a new cluster defend its leader sooner.
+    package var supportAge = Duration.seconds(10)
     /// A tick this much late means that this node slept: what it believes of the leader is old.
     package var stallThreshold = Duration.milliseconds(500)
     /// No cluster elects this often; a larger counter would leave no room to claim.

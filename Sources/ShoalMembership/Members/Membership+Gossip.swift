@@ -13,7 +13,11 @@ extension Membership {
         // Whoever gets a whole table need not tell it on: the digest repairs what others miss.
         let isTold = message.kind != .sync && message.kind != .syncReply
         for rumor in message.rumors where isBelieved || rumor.state == .alive || rumor.node == node {
-            actions += record(rumor, isTold: isTold || rumor.state != .alive, now: now)
+            guard rumor.state == .dead, rumor.node != sender, rumor.node != node else {
+                actions += record(rumor, isTold: isTold || rumor.state != .alive, now: now)
+                continue
+            }
+            actions += hearOfDeath(rumor, now: now)
         }
         return actions + answer(message, from: sender, now: now)
     }
@@ -37,6 +41,22 @@ extension Membership {
         case .sync:
             return [.send(table(.syncReply), to: sender)]
         }
+    }
+
+    /// A death that others declared counts once the node was suspect here for `closedTimeout`: it may object. Without
+    /// this, two sides of a healed partition would bury each other before they knew each other again.
+    private mutating func hearOfDeath(_ rumor: Rumor, now: Duration) -> [MembershipAction] {
+        guard let row = rows[rumor.node], row.state != .dead, rumor.isNewer(than: row.rumor) else {
+            return record(rumor, isTold: true, now: now)
+        }
+        let deadline = (row.state == .suspect ? row.since : now) + configuration.closedTimeout
+        guard now < deadline else { return record(rumor, isTold: true, now: now) }
+        var suspicion = rumor
+        suspicion.state = .suspect
+        let actions = record(suspicion, isTold: true, now: now)
+        let earlier = min(deadline, rows[rumor.node]?.deathDeadline ?? deadline)
+        rows[rumor.node]?.deathDeadline = earlier
+        return actions
     }
 
     /// Takes news in if it is news. `isTold` says whether it is told on.

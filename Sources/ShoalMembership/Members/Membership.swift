@@ -20,6 +20,7 @@ package import ShoalCore
 ///   Dynamic suspicion timeouts (IV.B) are left out: the clusters are small and 8 s is promised.
 /// - A node that is held dead accuses nobody: it first has to object to its own death. Otherwise a node that can send
 ///   but not hear would accuse the whole cluster, over and over.
+/// - A death heard of makes a suspect with a short deadline first, as memberlist does when it merges tables.
 /// - Tables are compared by digest on every ping and exchanged when they differ, so lost news is repaired, and
 ///   two sides of a healed partition become one without any protocol of their own.
 ///
