@@ -109,7 +109,7 @@ package struct DesiredState: Sendable {
         guard now - reignBegan < configuration.reportGrace || reports[membership.node] != nil else { return false }
         return membership.present.allSatisfy { node in
             guard let member = membership.member(node), member.state == .alive, reports[node] == nil else { return true }
-            return now - max(reignBegan, member.since) >= configuration.reportGrace
+            return now - max(reignBegan, member.joinedAt) >= configuration.reportGrace
         }
     }
 

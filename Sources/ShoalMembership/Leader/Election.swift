@@ -140,13 +140,13 @@ package struct Election: Sendable {
         return support(membership, without: strayed.union([claim.term.leader]), now: now) > claim.support
     }
 
-    /// This node and the members it kept for a while: right after a partition healed, both leaders see everybody.
+    /// This node and the members it kept for a while: right after a partition healed, both leaders see everybody, and
+    /// each suspects some of its own because the other side had buried them.
     private func support(_ membership: Membership, without strayed: Set<NodeID>, now: Duration) -> Int {
         1 + membership.present.count { node in
-            guard let member = membership.member(node), member.state == .alive, !strayed.contains(node) else {
-                return false
-            }
-            return now - member.since >= configuration.supportAge
+            guard let member = membership.member(node), !strayed.contains(node) else { return false }
+            let isLost = member.state != .alive && now - member.since >= configuration.claimDelay
+            return !isLost && now - member.joinedAt >= configuration.supportAge
         }
     }
 

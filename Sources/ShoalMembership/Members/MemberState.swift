@@ -43,6 +43,8 @@ package struct Member: Hashable, Sendable {
     package internal(set) var rumor: Rumor
     /// When `state` last changed, by this node's clock.
     package internal(set) var since: Duration
+    /// When it was last new, or came back from the dead.
+    package internal(set) var joinedAt: Duration
     /// When a suspect is declared dead.
     var deathDeadline: Duration?
 

@@ -68,7 +68,9 @@ extension Membership {
         }
         guard let row = rows[rumor.node] else { return insert(rumor, isTold: isTold, now: now) }
         guard rumor.isNewer(than: row.rumor) else { return [] }
-        var updated = Member(rumor: rumor, since: row.state == rumor.state ? row.since : now)
+        var updated = Member(
+            rumor: rumor, since: row.state == rumor.state ? row.since : now,
+            joinedAt: row.state == .dead ? now : row.joinedAt)
         if rumor.state == .suspect { updated.deathDeadline = now + configuration.suspicionTimeout }
         rows[rumor.node] = updated
         reindex(from: row.rumor, to: rumor)
@@ -79,7 +81,7 @@ extension Membership {
     private mutating func insert(_ rumor: Rumor, isTold: Bool, now: Duration) -> [MembershipAction] {
         // An unknown node that is dead is nobody's concern.
         guard rumor.state != .dead, makeRoom() else { return [] }
-        var row = Member(rumor: rumor, since: now)
+        var row = Member(rumor: rumor, since: now, joinedAt: now)
         if rumor.state == .suspect { row.deathDeadline = now + configuration.suspicionTimeout }
         rows[rumor.node] = row
         reindex(from: nil, to: rumor)
