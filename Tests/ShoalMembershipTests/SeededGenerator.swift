@@ -32,3 +32,9 @@ func nodeID(_ index: Int) -> NodeID {
     guard let id = NodeID(String(0x1000 + index, radix: 16)) else { preconditionFailure("a hexadecimal number") }
     return id
 }
+
+/// The code of what `attempt` throws, nil if it does not.
+func refusal(_ attempt: () throws -> Void) -> ShoalError.Code? {
+    do { try attempt() } catch { return (error as? ShoalError)?.code }
+    return nil
+}

@@ -11,7 +11,9 @@ extension SimulatedCluster {
         guard term != nodes[index].highestTerm else { return }
         if let before = nodes[index].highestTerm, term < before { fail("node \(index) went from \(before) to \(term)") }
         nodes[index].highestTerm = term
-        guard let claimant = claimedTerms[term] else { return fail("node \(index) accepted \(term), claimed by nobody") }
+        guard let claimant = claimedTerms[term] else {
+            return fail("node \(index) accepted \(term), claimed by nobody")
+        }
         if nodes[claimant].id != term.leader { fail("\(term) was claimed by node \(claimant)") }
         if nodes[index].member.isLeading != (term.leader == nodes[index].id && term.life == nodes[index].life) {
             fail("node \(index) is wrong about leading \(term)")
@@ -26,7 +28,9 @@ extension SimulatedCluster {
         if rows.contains(where: { $0.node == nodes[index].id || self.index(of: $0.node) == nil }) {
             fail("node \(index) lists itself or a ghost")
         }
-        if rows.filter({ $0.state != .dead }).map(\.node) != membership.present { fail("the ring of \(index) is wrong") }
+        if rows.filter({ $0.state != .dead }).map(\.node) != membership.present {
+            fail("the ring of \(index) is wrong")
+        }
         if rows.count(where: { $0.state == .alive }) + 1 != membership.aliveCount { fail("\(index) counts wrong") }
     }
 

@@ -41,7 +41,9 @@ extension SimulatedCluster {
         scheduleTicks(of: index)
         // Discovery finds one, some or all of the others.
         let first = generator.below(nodes.count)
-        for peer in nodes.indices where peer != index && (peer == first || generator.chance(50)) { connect(index, peer) }
+        for peer in nodes.indices where peer != index && (peer == first || generator.chance(50)) {
+            connect(index, peer)
+        }
     }
 
     mutating func thaw(_ index: Int) { nodes[index].isFrozen = false }

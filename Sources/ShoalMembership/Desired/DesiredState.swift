@@ -106,9 +106,11 @@ package struct DesiredState: Sendable {
     private typealias Owner = (head: NodeID, instance: ObservedInstance)
 
     private func isInformed(_ membership: Membership, now: Duration) -> Bool {
-        guard now - reignBegan < configuration.reportGrace || reports[membership.node] != nil else { return false }
+        guard now - reignBegan >= configuration.reportGrace || reports[membership.node] != nil else { return false }
         return membership.present.allSatisfy { node in
-            guard let member = membership.member(node), member.state == .alive, reports[node] == nil else { return true }
+            guard let member = membership.member(node), member.state == .alive, reports[node] == nil else {
+                return true
+            }
             return now - max(reignBegan, member.joinedAt) >= configuration.reportGrace
         }
     }

@@ -143,11 +143,12 @@ package struct Election: Sendable {
     /// This node and the members it kept for a while: right after a partition healed, both leaders see everybody, and
     /// each suspects some of its own because the other side had buried them.
     private func support(_ membership: Membership, without strayed: Set<NodeID>, now: Duration) -> Int {
-        1 + membership.present.count { node in
-            guard let member = membership.member(node), !strayed.contains(node) else { return false }
-            let isLost = member.state != .alive && now - member.since >= configuration.claimDelay
-            return !isLost && now - member.joinedAt >= configuration.supportAge
-        }
+        1
+            + membership.present.count { node in
+                guard let member = membership.member(node), !strayed.contains(node) else { return false }
+                let isLost = member.state != .alive && now - member.since >= configuration.claimDelay
+                return !isLost && now - member.joinedAt >= configuration.supportAge
+            }
     }
 
     /// A leader remembers who follows another: those do not support it. At most one entry per member.
