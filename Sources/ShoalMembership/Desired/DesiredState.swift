@@ -85,7 +85,7 @@ package struct DesiredState: Sendable {
         merge(report.desired)
     }
 
-    /// What the leader commands now; empty for others. `place` names the head of a new instance, or nil if no plan fits.
+    /// What the leader commands now; empty for others. `place` names the head of a new instance, nil if no plan fits.
     package mutating func reconcile(
         membership: Membership, now: Duration, place: (DesiredInstance) -> NodeID?
     ) -> [InstanceCommand] {

@@ -16,8 +16,8 @@ package import ShoalCore
 /// them must go on when the other is switched off; a quorum would need both. So each side of a partition has a leader
 /// and may start an instance of the same slot. After the partition heals one leader remains, and `DesiredState` keeps
 /// one instance per slot. Desired state is merged by version: of two changes to one slot, made on both sides, the one
-/// under the higher term remains. That is the price, and it is visible to the user, not harmful to data: nothing here is
-/// a ledger.
+/// under the higher term remains. That is the price; the user can see it, and no data is harmed: nothing here is a
+/// ledger.
 ///
 /// Answers that run are not touched by any of this: they live in heads and stages, which need no leader to go on.
 package struct Election: Sendable {

@@ -28,8 +28,8 @@ package struct Term: Hashable, Sendable, Codable, Comparable, CustomStringConver
 /// A term as it is told from node to node, on every message of the membership.
 package struct TermAnnouncement: Hashable, Sendable, Codable {
     package var term: Term
-    /// Members that the leader has seen alive for a while, itself included. Decides which of two leaders yields after a partition; a
-    /// wrong number can cost a change of leader, never a double one.
+    /// Members that the leader has seen alive for a while, itself included. Decides which of two leaders yields after a
+    /// partition; a wrong number can cost a change of leader, never a double one.
     package var support: Int
 
     package init(term: Term, support: Int) {

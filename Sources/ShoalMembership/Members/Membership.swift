@@ -116,8 +116,8 @@ package struct Membership: Sendable {
         return [ping(peer, number: takeNumber())]
     }
 
-    /// The last connection to `peer` ended, and not by our will. A process that dies closes its connections; a stall does
-    /// not. Call it once per peer, after a failed attempt to connect again only if that takes less than 100 ms.
+    /// The last connection to `peer` ended, and not by our will. A process that dies closes its connections; a stall
+    /// does not. Call it once per peer, after a failed attempt to connect again only if that takes less than 100 ms.
     package mutating func connectionClosed(to peer: NodeID, now: Duration) -> [MembershipAction] {
         guard let row = rows[peer], row.state != .dead else { return [] }
         var actions: [MembershipAction] = []

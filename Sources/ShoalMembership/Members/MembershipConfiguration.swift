@@ -3,8 +3,8 @@ import ShoalCore
 /// The timeouts and bounds of failure detection.
 ///
 /// Budget of a frozen or unplugged node, worst case: it freezes just after an answer, is asked again after one
-/// `probeInterval` (1.0 s), the probe fails `probeTimeout` later (2.2 s), one tick and the gossip of it (2.8 s): suspect
-/// everywhere in 3 s. The suspicion timeout and its gossip follow (7.3 s): dead everywhere in 8 s.
+/// `probeInterval` (1.0 s), the probe fails `probeTimeout` later (2.2 s), one tick and the gossip of it (2.8 s):
+/// suspect everywhere in 3 s. The suspicion timeout and its gossip follow (7.3 s): dead everywhere in 8 s.
 package struct MembershipConfiguration: Hashable, Sendable {
     /// How often `tick` is called. Shorter reacts faster and wakes phones more often.
     package var tickInterval = Duration.milliseconds(100)
