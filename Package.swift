@@ -35,10 +35,12 @@ let pureTargets: [Target] = [
     library("ShoalModel", ["ShoalCore"]),
     library("ShoalPlanning", ["ShoalCore", "ShoalModel"]),
     library("ShoalScheduling", ["ShoalCore"]),
+    library("ShoalMembership", ["ShoalCore"]),
     test("ShoalCoreTests", ["ShoalCore"]),
     test("ShoalModelTests", ["ShoalCore", "ShoalModel"]),
     test("ShoalPlanningTests", ["ShoalCore", "ShoalModel", "ShoalPlanning"]),
     test("ShoalSchedulingTests", ["ShoalCore", "ShoalScheduling"]),
+    test("ShoalMembershipTests", ["ShoalCore", "ShoalMembership"]),
     test("TidyTests", []),
 ]
 
