@@ -29,8 +29,7 @@ extension Node: ClusterService {
 
     package func load(_ request: LoadRequest) async throws(ShoalError) -> InstanceReport {
         let model = try await models.open(request.model)
-        let running = await instances().first { $0.model == model.reference.name && $0.phase.isAlive }
-        if let running {
+        if let running = await runningInstance(of: model.reference.name) {
             guard request.layers.isEmpty else {
                 throw ShoalError(
                     .invalidPlacement, "\(running.model) is loaded already; stop it first: shoal stop \(running.id)")
@@ -50,6 +49,23 @@ extension Node: ClusterService {
             announced[head.node, default: []].append(report)
         }
         return report
+    }
+
+    /// An instance of the model that its head confirms: an announcement may be older than a stop.
+    private func runningInstance(of model: String) async -> InstanceReport? {
+        for candidate in await instances() where candidate.model == model && candidate.phase.isAlive {
+            do throws(ShoalError) {
+                let reply = try await ask(
+                    candidate.head, .reportInstance(candidate.id), deadline: configuration.limits.requestDeadline)
+                if case .instance(let report) = reply, report.phase.isAlive { return report }
+            } catch {
+                // A head that is there and does not know the instance has stopped it. One that cannot be asked may
+                // still run it.
+                guard error.code == .notFound else { return candidate }
+                announced[candidate.head]?.removeAll { $0.id == candidate.id }
+            }
+        }
+        return nil
     }
 
     package func stop(_ instance: InstanceID) async throws(ShoalError) {

@@ -30,6 +30,11 @@ extension Node {
         case .stopInstance(let instance):
             try await stopHead(instance)
             return .done
+        case .reportInstance(let instance):
+            guard let head = heads[instance] else {
+                throw ShoalError(.notFound, "node \(configuration.name) heads no instance \(instance)")
+            }
+            return .instance(await head.report())
         case .engineLogs(let instance): return .engineLogs(await ownEngineLogs(of: instance))
         case .generate(let request, let instance):
             try await generate(request, on: instance, for: link)

@@ -101,6 +101,7 @@ package enum ControlRequest: Sendable, Codable {
     case unloadStage(InstanceID)
     case startInstance(InstanceOrder)
     case stopInstance(InstanceID)
+    case reportInstance(InstanceID)
     case generate(GenerationRequest, InstanceID)
     /// Of the stages held by the receiver; nil means of all instances.
     case engineLogs(InstanceID?)
