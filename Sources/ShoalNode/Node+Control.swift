@@ -182,6 +182,7 @@ extension Node {
         switch event {
         case .node(let announcement):
             if announcement.id == link.peer.nodeID { peers.announce(announcement) }
+        case .members(let records): await learn(records)
         case .instances(let reports):
             announced[link.peer.nodeID] = Array(reports.prefix(Limits.instanceCountMax))
         case .linkAddresses(let addresses):
