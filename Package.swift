@@ -129,8 +129,9 @@ let effectfulTargets: [Target] = [
     test(
         "ShoalNodeTests",
         [
-            "ShoalCore", "ShoalModel", "ShoalTrust", "ShoalWire", "ShoalLinks", "ShoalEngine", "ShoalNode",
-            "ShoalScheduling", "ShoalTesting", nioCore, nioPosix,
+            "ShoalCore", "ShoalModel", "ShoalStore", "ShoalTrust", "ShoalWire", "ShoalLinks", "ShoalEngine",
+            "ShoalNode",
+            "ShoalScheduling", "ShoalTesting", nioCore, nioPosix, logging,
         ]),
     test(
         "ShoalGatewayTests",

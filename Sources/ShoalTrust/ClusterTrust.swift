@@ -60,13 +60,15 @@ package final class ClusterTrust: Sendable {
         return (trust, notice)
     }
 
-    /// A node that is kept in memory only: for tests.
-    package static func inMemory(nodeName: String, clusterKey: ClusterKey? = nil) throws(ShoalError) -> ClusterTrust {
+    /// A node that is kept in memory only: for tests. `sharesKey` is as if `clusterKey` came from outside.
+    package static func inMemory(
+        nodeName: String, clusterKey: ClusterKey = .random(), sharesKey: Bool = false
+    ) throws(ShoalError) -> ClusterTrust {
         let key = try NodeKey.make()
         let own = Member(nodeID: key.nodeID, name: nodeName, addedUnixSeconds: 0)
         return ClusterTrust(
-            nodeKey: key, nodeName: nodeName, state: ClusterState(key: clusterKey ?? .random(), own: own),
-            sharesKey: clusterKey != nil, file: nil)
+            nodeKey: key, nodeName: nodeName, state: ClusterState(key: clusterKey, own: own), sharesKey: sharesKey,
+            file: nil)
     }
 
     private init(nodeKey: NodeKey, nodeName: String, state: ClusterState, sharesKey: Bool, file: SecretFile?) {

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Logging
 import ShoalCore
+import ShoalTrust
 import Testing
 
 @testable import shoal
@@ -15,7 +16,7 @@ import Testing
 struct ServeSettingsTests {
     private func machine(_ environment: [String: String] = [:]) -> MachineFacts {
         MachineFacts(
-            hostName: "ann's box", processorCount: 6, currentDirectory: "/work",
+            hostName: "ann's box", processorCount: 6, currentDirectory: "/srv",
             environment: ["HOME": "/home/ann"].merging(environment) { $1 })
     }
 
@@ -66,7 +67,7 @@ struct ServeSettingsTests {
         #expect(settings.memory == ByteCount(1 << 30))
         #expect(settings.peers.map(\.description) == ["a:1", "b:2"])
         #expect(settings.api.description == "0.0.0.0:1")
-        #expect(settings.modelDirectories == ["/work/m", "/n"])
+        #expect(settings.modelDirectories == ["/srv/m", "/n"])
     }
 
     @Test("SHOAL_CONFIG names the file too, and numbers in it may be numbers")
@@ -155,6 +156,19 @@ struct ConfigurationDocumentationTests {
             #expect(row.contains("| `\(option.variable)`"))
             #expect(row.contains("(repeatable)") == option.isList)
         }
+    }
+
+    @Test("a cluster key comes from text or a file, an invite from its code, and what is neither is refused")
+    func trust() async throws {
+        let key = String(repeating: "0f", count: 32)
+        #expect(try await read([], ["SHOAL_CLUSTER_KEY": key]).clusterKey?.hexadecimal == key)
+        try await withFile(key) { file in
+            #expect(try await read(["--cluster-key", file]).clusterKey?.hexadecimal == key)
+        }
+        #expect(await refusal(["--cluster-key", "nothing/here"])?.message.contains("cluster key is neither") == true)
+        #expect(await refusal(["--join", "SHOAL1ABC"])?.message.contains("not a usable invite code") == true)
+        let defaults = try await read()
+        #expect(defaults.clusterKey == nil && defaults.invite == nil)
     }
 
     @Test("the example file has every option and is valid")

@@ -125,6 +125,8 @@ package enum ControlEvent: Sendable, Codable {
     case members([MemberRecord])
     case stageProgress(InstanceID, generation: UInt32, stageIndex: Int, fraction: Double)
     case stageLost(InstanceID, generation: UInt32, stageIndex: Int, ShoalError)
+    /// The stage's engine lives, but its link to the next stage broke.
+    case stageDisconnected(InstanceID, generation: UInt32, stageIndex: Int, ShoalError)
     case generation(RequestID, GenerationEvent)
     case consumed(RequestID, InstanceID, tokenCount: Int)
     case cancel(RequestID, InstanceID)

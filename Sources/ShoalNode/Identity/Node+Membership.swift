@@ -47,9 +47,12 @@ extension Node {
 
     package func join(_ text: String) async throws(ShoalError) -> JoinReport {
         let code = try InviteCode(parsing: text)
-        try await LinkDialer.join(
-            code, eventLoop: dataLoop, security: security, hello: identity.hello(purpose: .control),
-            deadline: configuration.limits.dialDeadline)
+        // A node that is started with the same code again has joined already.
+        if security.trust.clusterID != code.clusterID || !security.trust.isMember(code.issuer) {
+            try await LinkDialer.join(
+                code, eventLoop: dataLoop, security: security, hello: identity.hello(purpose: .control),
+                deadline: configuration.limits.dialDeadline)
+        }
         for address in code.addresses { connect(to: address) }
         return JoinReport(clusterID: security.trust.clusterID, members: await members())
     }
@@ -123,7 +126,8 @@ enum InterfaceAddresses {
         let devices = (try? System.enumerateDevices()) ?? []
         let addresses = devices.compactMap { device -> String? in
             guard let address = device.address, let host = address.ipAddress else { return nil }
-            let isLocal = host.hasPrefix("127.") || host.hasPrefix("169.254.") || host == "::1" || host.hasPrefix("fe80")
+            let isLocal =
+                host.hasPrefix("127.") || host.hasPrefix("169.254.") || host == "::1" || host.hasPrefix("fe80")
             return isLocal ? nil : host
         }
         let (v6, v4) = (addresses.filter { $0.contains(":") }, addresses.filter { !$0.contains(":") })

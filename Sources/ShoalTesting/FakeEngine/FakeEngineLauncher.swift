@@ -23,6 +23,9 @@ package final class FakeEngineLauncher: EngineLauncher {
             shoalVersion: ShoalVersion.current, protocolNumber: ShoalVersion.protocolNumber, llamaBuild: llamaBuild)
     }
 
+    /// Engines that were launched and have not ended.
+    package var liveEngineCount: Int { engines.events.count { $0.ended.events.isEmpty } }
+
     /// The next launch that is not failed already throws `error`.
     package func failNextLaunch(_ error: ShoalError) { script.withLock { $0.launchFailures.append(error) } }
 

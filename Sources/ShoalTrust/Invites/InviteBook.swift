@@ -6,7 +6,6 @@ package import ShoalCore
 /// work. Whoever does not have the code hears nothing.
 package struct InviteBook: Hashable, Sendable, Codable {
     package static let defaultLifetimeSeconds = 3600
-    package static let lifetimeSecondsMax = 30 * 86400
     /// How long an invite is remembered after its end.
     static let retentionSeconds = 86400
     /// Invites on record.
@@ -22,10 +21,10 @@ package struct InviteBook: Hashable, Sendable, Codable {
     package mutating func issue(
         secret: InviteSecret = .random(), lifetimeSeconds: Int = defaultLifetimeSeconds, now: Int
     ) throws(ShoalError) -> Invite {
-        guard (1...Self.lifetimeSecondsMax).contains(lifetimeSeconds) else {
+        guard (1...Limits.inviteLifetimeSecondsMax).contains(lifetimeSeconds) else {
             throw ShoalError(
                 .invalidRequest,
-                "an invite can last 1 to \(Self.lifetimeSecondsMax) seconds, not \(lifetimeSeconds)")
+                "an invite can last 1 to \(Limits.inviteLifetimeSecondsMax) seconds, not \(lifetimeSeconds)")
         }
         dropOld(now: now)
         if invites.count >= Self.countMax {
