@@ -8,8 +8,8 @@ package enum LinkDialer {
     /// Connects, proves who is who, exchanges hellos, and returns a connection that is not yet started, with what the
     /// peer said. `expected` refuses any other node that answers there.
     ///
-    /// `deadline` bounds the whole of it. Throws, each with a sentence that names `address`: `addressUnusable` (name not
-    /// found), `linkLost` (refused, unreachable, broke), `timedOut`, `notAMember` (of the same cluster),
+    /// `deadline` bounds the whole of it. Throws, each with a sentence that names `address`: `addressUnusable` (name
+    /// not found), `linkLost` (refused, unreachable, broke), `timedOut`, `notAMember` (of the same cluster),
     /// `protocolViolation` (another protocol version, not Shoal).
     package static func dial(
         _ address: LinkAddress, eventLoop: any EventLoop, security: LinkSecurity, hello: LinkHello,

@@ -19,8 +19,8 @@ package final class LinkListener: Sendable {
         self.admission = admission
     }
 
-    /// Listens at `address`, answers every member's hello with `hello()` and hands each admitted link to `onLink`. Who is
-    /// neither a member nor becomes one, as `security` decides, hears nothing.
+    /// Listens at `address`, answers every member's hello with `hello()` and hands each admitted link to `onLink`. Who
+    /// is neither a member nor becomes one, as `security` decides, hears nothing.
     ///
     /// Throws `addressUnusable`: port in use, not permitted, not of this machine. `LinkConfiguration` bounds how many
     /// connections may be without a hello, and for how long.

@@ -31,10 +31,12 @@ package final class ClusterTrust: Sendable {
 
     package var nodeID: NodeID { nodeKey.nodeID }
 
-    /// Reads or makes what `directory`, which exists, holds. `clusterKey` is one from outside; nil for the cluster's own.
+    /// Reads or makes what `directory`, which exists, holds. `clusterKey` is one from outside; nil for the cluster's
+    /// own.
     ///
-    /// A damaged file of members is moved aside and the node starts as a cluster of one: `notice` then is a sentence for
-    /// the log. Throws `fileUnreadable`, and `invalidRequest` when the folder belongs to another cluster than `clusterKey`.
+    /// A damaged file of members is moved aside and the node starts as a cluster of one: `notice` then is a sentence
+    /// for the log. Throws `fileUnreadable`, and `invalidRequest` when the folder belongs to another cluster than
+    /// `clusterKey`.
     package static func open(
         in directory: String, nodeName: String, clusterKey: ClusterKey? = nil, now: Int
     ) throws(ShoalError) -> (trust: ClusterTrust, notice: String?) {
@@ -111,7 +113,8 @@ package final class ClusterTrust: Sendable {
 
     // MARK: Changing
 
-    /// Enters records that a member passed on. Throws `fileUnreadable` when they cannot be stored; they count all the same.
+    /// Enters records that a member passed on. Throws `fileUnreadable` when they cannot be stored; they count all the
+    /// same.
     package func merge(_ records: [MemberRecord]) throws(ShoalError) {
         try change { state throws(ShoalError) in
             (state.merge(records.prefix(MemberList.recordCountMax)), ())

@@ -126,6 +126,18 @@ struct ServeSettingsTests {
         #expect(await refusal(["--config", "/nowhere/shoal.json"])?.code == .fileUnreadable)
     }
 
+    @Test("a cluster key comes from text or a file, an invite from its code, and what is neither is refused")
+    func trust() async throws {
+        let key = String(repeating: "0f", count: 32)
+        #expect(try await read([], ["SHOAL_CLUSTER_KEY": key]).clusterKey?.hexadecimal == key)
+        let fromFile = try await withFile(key) { try await read(["--cluster-key", $0]) }
+        #expect(fromFile.clusterKey?.hexadecimal == key)
+        #expect(await refusal(["--cluster-key", "nothing/here"])?.message.contains("cluster key is neither") == true)
+        #expect(await refusal(["--join", "SHOAL1ABC"])?.message.contains("not a usable invite code") == true)
+        let defaults = try await read()
+        #expect(defaults.clusterKey == nil && defaults.invite == nil)
+    }
+
     @Test("the data folder follows XDG_DATA_HOME unless it is relative")
     func dataDirectory() {
         #if !os(macOS)
@@ -156,19 +168,6 @@ struct ConfigurationDocumentationTests {
             #expect(row.contains("| `\(option.variable)`"))
             #expect(row.contains("(repeatable)") == option.isList)
         }
-    }
-
-    @Test("a cluster key comes from text or a file, an invite from its code, and what is neither is refused")
-    func trust() async throws {
-        let key = String(repeating: "0f", count: 32)
-        #expect(try await read([], ["SHOAL_CLUSTER_KEY": key]).clusterKey?.hexadecimal == key)
-        try await withFile(key) { file in
-            #expect(try await read(["--cluster-key", file]).clusterKey?.hexadecimal == key)
-        }
-        #expect(await refusal(["--cluster-key", "nothing/here"])?.message.contains("cluster key is neither") == true)
-        #expect(await refusal(["--join", "SHOAL1ABC"])?.message.contains("not a usable invite code") == true)
-        let defaults = try await read()
-        #expect(defaults.clusterKey == nil && defaults.invite == nil)
     }
 
     @Test("the example file has every option and is valid")

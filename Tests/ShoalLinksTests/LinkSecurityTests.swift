@@ -27,7 +27,7 @@ struct LinkSecurityTests {
             let (channel, bytes) = try await LinkFixture.stranger(to: listener.boundAddress, on: group)
             let hello = try Frame(kind: .hello, description: FrameJSON.encode(LinkFixture.hello("a"))).encoded()
             try await channel.writeAndFlush(hello).get()
-            _ = await links.first()
+            let admitted = await links.first()
             guard case .handshake(let negotiated)? = bytes.recorder.events.first else {
                 Issue.record("no handshake was reported")
                 return
@@ -35,7 +35,8 @@ struct LinkSecurityTests {
             #expect(negotiated == "shoal/1")
             let version = try await channel.pipeline.handler(type: NIOSSLClientHandler.self).map(\.tlsVersion).get()
             #expect(version == .tlsv13)
-            try await channel.close()
+            admitted.connection.close(because: nil)
+            _ = await bytes.byteCountUntilEnd()
             await listener.close()
         }
     }
@@ -226,6 +227,50 @@ struct LinkSecurityTests {
             #expect(await there.closeReason()?.message.contains("was removed from the cluster") == true)
             let error = await #expect(throws: ShoalError.self) { _ = try await dial(listener, as: b, on: group) }
             #expect(error?.message.contains("for good") == true, "\(error as Any)")
+            await listener.close()
+        }
+    }
+}
+
+@Suite("What TLS costs", .timeLimit(.minutes(1)))
+struct LinkCostTests {
+    private static let roundTripCount = 500
+
+    /// Sends frames back.
+    private func echo() -> RecordingReceiver { RecordingReceiver { frame, connection in connection.send(frame) } }
+
+    /// Median time of 8 KB out and back.
+    private func median(_ near: FrameConnection, _ far: FrameConnection) async -> Duration {
+        far.start(echo())
+        let receiver = RecordingReceiver()
+        near.start(receiver)
+        let payload = ByteBuffer(repeating: 7, count: 8192)
+        let clock = ContinuousClock()
+        var times: [Duration] = []
+        for number in 0..<UInt64(Self.roundTripCount) {
+            let start = clock.now
+            near.send(Frame(kind: .microBatch, number: number, payload: payload))
+            _ = await receiver.frame { $0.number == number }
+            times.append(clock.now - start)
+        }
+        near.close(because: nil)
+        return times.sorted()[times.count / 2]
+    }
+
+    @Test("8 KB cross a TLS link and come back whole, in the time that is printed beside a plain socket's")
+    func roundTrip() async throws {
+        try await withEventLoops { group in
+            let links = EventRecorder<Admitted>()
+            let listener = try await LinkFixture.listener(on: group, into: links)
+            let (near, _) = try await LinkDialer.dial(
+                listener.boundAddress, eventLoop: group.next(), security: LinkFixture.dialler(),
+                hello: LinkFixture.hello("a"))
+            let far = await links.first().connection
+            let encrypted = await median(near, far)
+            let plain = try await ConnectionPair.make(eventLoop: group.next(), second: group.next())
+            let bare = await median(plain.0, plain.1)
+            #expect(near.counts.received[.microBatch]?.frameCount == Self.roundTripCount)
+            print("8 KB out and back, median: TLS link \(encrypted), plain Unix socket \(bare)")
             await listener.close()
         }
     }

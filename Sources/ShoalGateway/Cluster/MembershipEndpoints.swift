@@ -58,7 +58,8 @@ struct JoinEndpoint: Sendable {
     }
 }
 
-/// Who belongs to the cluster is decided on its machines, not by whoever reaches an API or by a page in a browser there.
+/// Who belongs to the cluster is decided on its machines, not by whoever reaches an API or by a page in a browser
+/// there.
 enum LocalAccess {
     /// Throws `notAMember` unless the client is on this machine and no web page.
     static func require(_ request: Request, _ context: GatewayRequestContext) throws(RequestError) {

@@ -97,8 +97,8 @@ extension Node {
         return report
     }
 
-    /// Where a new node may dial this one, and what to know about it. A node that listens everywhere names the addresses
-    /// of its interfaces.
+    /// Where a new node may dial this one, and what to know about it. A node that listens everywhere names the
+    /// addresses of its interfaces.
     private func invitedAddresses() -> (addresses: [String], notice: String?) {
         guard let bound = try? LinkAddress(parsing: linkAddress) else { return ([linkAddress], nil) }
         if bound.isLoopback {

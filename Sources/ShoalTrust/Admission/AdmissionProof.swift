@@ -10,8 +10,8 @@ import ShoalCore
 /// The proof of a secret inside one TLS connection: an HMAC over both sides' node ids, which are the hashes of the keys
 /// that TLS has just proved.
 ///
-/// A man in the middle has other keys, so what he forwards is a proof for another pair; a recording is of no use without
-/// the private key; the role keeps a proof from being sent back to where it came from.
+/// A man in the middle has other keys, so what he forwards is a proof for another pair; a recording is of no use
+/// without the private key; the role keeps a proof from being sent back to where it came from.
 struct AdmissionProof {
     enum Role: String { case dialling, listening }
 

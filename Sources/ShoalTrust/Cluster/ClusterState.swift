@@ -89,8 +89,8 @@ package struct ClusterState: Hashable, Sendable {
         return try add(Member(nodeID: peer, name: request.nodeName, addedUnixSeconds: now))
     }
 
-    /// Enters another cluster after a granted request. A node of a cluster with other members must not lose them without
-    /// being told to. Throws `invalidRequest`.
+    /// Enters another cluster after a granted request. A node of a cluster with other members must not lose them
+    /// without being told to. Throws `invalidRequest`.
     package mutating func join(
         key newKey: ClusterKey, records: [MemberRecord], own: NodeID
     ) throws(ShoalError) -> [MembershipEvent] {

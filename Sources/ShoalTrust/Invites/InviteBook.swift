@@ -2,8 +2,8 @@ package import ShoalCore
 
 /// The invites of one issuer, as a value; `now` is in seconds since 1970.
 ///
-/// Invites that can no longer be used stay on record for a day, so that whoever still has the code hears why it does not
-/// work. Whoever does not have the code hears nothing.
+/// Invites that can no longer be used stay on record for a day, so that whoever still has the code hears why it does
+/// not work. Whoever does not have the code hears nothing.
 package struct InviteBook: Hashable, Sendable, Codable {
     package static let defaultLifetimeSeconds = 3600
     /// How long an invite is remembered after its end.
