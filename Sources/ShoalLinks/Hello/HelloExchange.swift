@@ -100,7 +100,9 @@ final class HelloExchange: FrameReceiver {
             connection.pause(limits: .standard)
             end(.success(opened))
         case .fail(let error):
-            let reason = error.during("the link to \(connection.peerDescription)")
+            // Who may not be here is told that, not from which port it came.
+            let reason =
+                error.code == .notAMember ? error : error.during("the link to \(connection.peerDescription)")
             end(.failure(reason))
             connection.close(because: reason)
         }

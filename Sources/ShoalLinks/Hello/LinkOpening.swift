@@ -108,7 +108,10 @@ struct LinkOpening {
     }
 
     mutating func received(_ hello: LinkHello) -> [Action] {
-        guard case .hello = step, let peer else { return unexpected("a hello") }
+        guard case .hello = step, let peer else {
+            guard case .request = step, let peer else { return unexpected("a second hello") }
+            return fail(ShoalError(.notAMember, "node \(peer) is not a member and did not ask to become one"))
+        }
         do throws(ShoalError) {
             try hello.validate()
         } catch {

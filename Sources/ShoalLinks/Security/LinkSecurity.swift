@@ -147,11 +147,11 @@ package final class LinkSecurity: Sendable {
         for connection in connections { connection.close(because: MemberList.removed(peer)) }
     }
 
-    /// Says once why somebody at `host` was refused; somebody who tries again and again does not fill the log.
+    /// Says once per kind of reason why somebody at `host` was refused; who tries again and again does not fill the log.
     func logRefusal(host: String, _ error: ShoalError) {
         let isNew = state.withLock { state in
             if state.loggedRefusals.count >= Self.loggedRefusalCountMax { state.loggedRefusals = [] }
-            return state.loggedRefusals.insert("\(host) \(error.message)").inserted
+            return state.loggedRefusals.insert("\(host) \(error.code)").inserted
         }
         guard isNew else { return }
         logger.warning("a connection was refused", metadata: ["host": "\(host)", "reason": "\(error.message)"])

@@ -72,7 +72,7 @@ final class PeerKeyHandler: ChannelInboundHandler {
     }
 
     private static func sentence(_ error: any Error, _ context: ChannelHandlerContext) -> ShoalError {
-        let address = context.channel.remoteAddress.map { "\($0)" } ?? "the peer"
+        let address = context.channel.remoteAddress?.ipAddress ?? "the peer"
         return ShoalError(
             .notAMember,
             "\(address) ended the TLS handshake: it is no Shoal node of this protocol version, or this node is not a "
