@@ -147,7 +147,7 @@ package final class LinkSecurity: Sendable {
         for connection in connections { connection.close(because: MemberList.removed(peer)) }
     }
 
-    /// Says once per kind of reason why somebody at `host` was refused; who tries again and again does not fill the log.
+    /// Says once per kind of reason why somebody at `host` was refused, so that trying again does not fill the log.
     func logRefusal(host: String, _ error: ShoalError) {
         let isNew = state.withLock { state in
             if state.loggedRefusals.count >= Self.loggedRefusalCountMax { state.loggedRefusals = [] }
