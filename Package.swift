@@ -50,10 +50,22 @@ let effectfulTargets: [Target] = [
         [
             "ShoalCore", "ShoalModel", product("SystemPackage", "swift-system"), product("Crypto", "swift-crypto"),
         ]),
+    // Who a node is, and whom it trusts.
+    library(
+        "ShoalTrust",
+        [
+            "ShoalCore", product("Crypto", "swift-crypto"), product("X509", "swift-certificates"),
+            product("SwiftASN1", "swift-asn1"), product("SystemPackage", "swift-system"),
+        ]),
     // The data plane: frames, links, the engine's process.
     library("ShoalWire", ["ShoalCore", nioCore]),
     .target(name: "CShoalSystem"),
-    library("ShoalLinks", ["ShoalCore", "ShoalWire", nioCore, nioPosix, logging]),
+    library(
+        "ShoalLinks",
+        [
+            "ShoalCore", "ShoalTrust", "ShoalWire", nioCore, nioPosix, logging, product("NIOSSL", "swift-nio-ssl"),
+            product("NIOTLS", "swift-nio"), product("Crypto", "swift-crypto"),
+        ]),
     library("ShoalEngine", ["ShoalCore", "ShoalWire", "ShoalLinks", "CShoalSystem", nioCore, nioPosix, logging]),
     // libllama: in shoal-engine and nowhere else.
     .systemLibrary(name: "CLlama", pkgConfig: "shoal-llama", providers: []),
@@ -71,7 +83,8 @@ let effectfulTargets: [Target] = [
         "ShoalNode",
         [
             "ShoalCore", "ShoalModel", "ShoalStore", "ShoalPlanning", "ShoalScheduling", "ShoalWire", "ShoalLinks",
-            "ShoalEngine", "CShoalSystem", nioCore, nioPosix, logging, product("SystemPackage", "swift-system"),
+            "ShoalEngine", "ShoalTrust", "CShoalSystem", nioCore, nioPosix, logging,
+            product("SystemPackage", "swift-system"),
         ]),
     library(
         "ShoalGateway",
@@ -82,7 +95,7 @@ let effectfulTargets: [Target] = [
     .executableTarget(
         name: "shoal",
         dependencies: [
-            "ShoalCore", "ShoalStore", "ShoalNode", "ShoalGateway", nioCore, nioPosix, logging,
+            "ShoalCore", "ShoalStore", "ShoalTrust", "ShoalNode", "ShoalGateway", nioCore, nioPosix, logging,
             product("ArgumentParser", "swift-argument-parser"), product("AsyncHTTPClient", "async-http-client"),
             product("Configuration", "swift-configuration"), product("ServiceLifecycle", "swift-service-lifecycle"),
             product("UnixSignals", "swift-service-lifecycle"), product("NIOHTTP1", "swift-nio"),
@@ -90,7 +103,12 @@ let effectfulTargets: [Target] = [
         ],
         swiftSettings: settings),
     library(
-        "ShoalTesting", ["ShoalCore", "ShoalWire", "ShoalLinks", "ShoalEngine", "CShoalSystem", nioCore, nioPosix]),
+        "ShoalTesting",
+        [
+            "ShoalCore", "ShoalTrust", "ShoalWire", "ShoalLinks", "ShoalEngine", "CShoalSystem", nioCore, nioPosix,
+            logging,
+        ]),
+    test("ShoalTrustTests", ["ShoalCore", "ShoalTrust", product("SystemPackage", "swift-system")]),
     test("ShoalStoreTests", ["ShoalCore", "ShoalModel", "ShoalStore"]),
     test(
         "ShoalWireTests",
@@ -98,7 +116,12 @@ let effectfulTargets: [Target] = [
             "ShoalCore", "ShoalWire", nioCore, product("NIOEmbedded", "swift-nio"),
             product("NIOTestUtils", "swift-nio"),
         ]),
-    test("ShoalLinksTests", ["ShoalCore", "ShoalWire", "ShoalLinks", "ShoalTesting", nioCore, nioPosix]),
+    test(
+        "ShoalLinksTests",
+        [
+            "ShoalCore", "ShoalTrust", "ShoalWire", "ShoalLinks", "ShoalTesting", nioCore, nioPosix,
+            product("NIOSSL", "swift-nio-ssl"), product("NIOTLS", "swift-nio"),
+        ]),
     test(
         "ShoalEngineTests",
         [
@@ -108,7 +131,8 @@ let effectfulTargets: [Target] = [
     test(
         "ShoalNodeTests",
         [
-            "ShoalCore", "ShoalModel", "ShoalStore", "ShoalWire", "ShoalLinks", "ShoalEngine", "ShoalNode",
+            "ShoalCore", "ShoalModel", "ShoalStore", "ShoalTrust", "ShoalWire", "ShoalLinks", "ShoalEngine",
+            "ShoalNode",
             "ShoalScheduling", "ShoalTesting", nioCore, nioPosix, logging,
         ]),
     test(
@@ -117,7 +141,9 @@ let effectfulTargets: [Target] = [
             "ShoalCore", "ShoalGateway", nioCore, nioPosix, logging, product("Hummingbird", "hummingbird"),
             product("HTTPTypes", "swift-http-types"), product("HummingbirdTesting", "hummingbird"),
         ]),
-    test("ShoalCommandTests", ["ShoalCore", "shoal", logging, product("ArgumentParser", "swift-argument-parser")]),
+    test(
+        "ShoalCommandTests",
+        ["ShoalCore", "ShoalTrust", "shoal", logging, product("ArgumentParser", "swift-argument-parser")]),
     test(
         "ShoalEndToEndTests",
         [
@@ -140,6 +166,9 @@ let package = Package(
         : [
             .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
             .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+            .package(url: "https://github.com/apple/swift-certificates", from: "1.21.1"),
+            .package(url: "https://github.com/apple/swift-asn1", from: "1.7.4"),
+            .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
             .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
             .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0"),
             .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),

@@ -28,6 +28,10 @@ trap 'exit 130' INT TERM
 free_port() { "$PYTHON_TOOLS/bin/python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 api_a=127.0.0.1:$(free_port); api_b=127.0.0.1:$(free_port); link_a=127.0.0.1:$(free_port); link_b=127.0.0.1:$(free_port)
 
+# Both nodes are ours: a shared key lets them in without an invite.
+export SHOAL_CLUSTER_KEY="$scratch/cluster-key"
+(umask 077; head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$SHOAL_CLUSTER_KEY")
+
 say "starting nodes a ($api_a) and b ($api_b)"
 "$shoal" serve --name a --data "$scratch/a" --api "$api_a" --link "$link_a" --threads 1 >"$scratch/a.log" 2>&1 &
 pids+=($!)
@@ -58,8 +62,9 @@ cat <<TEXT
 
 By hand, in two terminals:
   .build/release/shoal serve --name a --data /tmp/shoal-a
-  .build/release/shoal serve --name b --data /tmp/shoal-b --api 127.0.0.1:7470 --link 127.0.0.1:7471 --peer 127.0.0.1:7461
+  .build/release/shoal serve --name b --data /tmp/shoal-b --api 127.0.0.1:7470 --link 127.0.0.1:7471
 then
+  .build/release/shoal join --host 127.0.0.1:7470 \$(.build/release/shoal invite --quiet)
   .build/release/shoal load $model --layers $split
   curl http://127.0.0.1:7460/v1/chat/completions -d '{"model":"$name","messages":[{"role":"user","content":"Hello!"}]}'
 TEXT

@@ -30,6 +30,8 @@ package enum Limits {
     package static let unacknowledgedTokenCountMax = 256
     /// Peers of one node.
     package static let peerCountMax = 512
+    /// The longest that an invite may last: 30 days.
+    package static let inviteLifetimeSecondsMax = 30 * 86400
     /// Instances of one cluster.
     package static let instanceCountMax = 256
 }

@@ -49,6 +49,8 @@ package struct ShoalError: Error, Hashable, Sendable, Codable, CustomStringConve
         package static let linkLost = Code(rawValue: "link_lost")
         /// An engine process died or refused to work.
         package static let engineLost = Code(rawValue: "engine_lost")
+        /// A node that the cluster does not, or no longer, accept; or a code that does not let it in.
+        package static let notAMember = Code(rawValue: "not_a_member")
         /// The address cannot be used.
         package static let addressUnusable = Code(rawValue: "address_unusable")
         /// Nothing moved for longer than the named limit.

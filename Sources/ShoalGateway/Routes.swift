@@ -43,6 +43,17 @@ struct Routes {
         add("/shoal/v1/plan", [.post: PlanEndpoint(cluster: cluster).create], to: router)
         add(InstancesEndpoint.path, [.get: instances.list, .post: instances.create], to: router)
         add("\(InstancesEndpoint.path)/**", [.get: instances.show, .delete: instances.stop], to: router)
+        addMembership(to: router)
+    }
+
+    private func addMembership(to router: Router<GatewayRequestContext>) {
+        let members = MembersEndpoint(cluster: cluster)
+        let invites = InvitesEndpoint(cluster: cluster)
+        add(MembersEndpoint.path, [.get: members.list], to: router)
+        add("\(MembersEndpoint.path)/**", [.delete: members.forget], to: router)
+        add(InvitesEndpoint.path, [.get: invites.list, .post: invites.create], to: router)
+        add("\(InvitesEndpoint.path)/**", [.delete: invites.revoke], to: router)
+        add(JoinEndpoint.path, [.post: JoinEndpoint(cluster: cluster).create], to: router)
     }
 
     /// Methods that clients send; a path answers those it does not have with 405 and the ones it has.

@@ -44,17 +44,11 @@ package struct LinkAddress: Hashable, Sendable, CustomStringConvertible {
     package var isLoopback: Bool {
         guard host.lowercased() != "localhost" else { return true }
         guard let address = Self.ipAddress(host, port) else { return false }
-        return address.isLoopback
-    }
-
-    /// Refuses everything but loopback: links are plain TCP, so until nodes have identities and encryption, nothing
-    /// but this machine's own processes may connect. Throws `addressUnusable`.
-    package func requireLoopback() throws(ShoalError) {
-        guard !isLoopback else { return }
-        throw ShoalError(
-            .addressUnusable,
-            "\(self) is not a loopback address: links are not encrypted or authenticated yet, so nodes only talk to "
-                + "nodes on the same machine; use 127.0.0.1:\(port)")
+        switch address {
+        case .v4: return address.ipAddress?.hasPrefix("127.") ?? false
+        case .v6: return address.ipAddress == "::1"
+        case .unixDomainSocket: return true
+        }
     }
 
     /// Nil when the host is a name.
@@ -90,16 +84,5 @@ extension LinkAddress: Codable {
     package func encode(to encoder: any Encoder) throws {
         var container = encoder.singleValueContainer()
         try container.encode(description)
-    }
-}
-
-extension SocketAddress {
-    /// 127.0.0.0/8 or ::1.
-    var isLoopback: Bool {
-        switch self {
-        case .v4: ipAddress?.hasPrefix("127.") ?? false
-        case .v6: ipAddress == "::1"
-        case .unixDomainSocket: true
-        }
     }
 }

@@ -19,17 +19,17 @@ package final class LinkListener: Sendable {
         self.admission = admission
     }
 
-    /// Listens at `address`, answers every hello with `hello()` and hands each admitted link to `onLink`.
+    /// Listens at `address`, answers every member's hello with `hello()` and hands each admitted link to `onLink`. Who
+    /// is neither a member nor becomes one, as `security` decides, hears nothing.
     ///
-    /// Throws `addressUnusable`: not loopback, port in use, not permitted. `LinkConfiguration` bounds how many
+    /// Throws `addressUnusable`: port in use, not permitted, not of this machine. `LinkConfiguration` bounds how many
     /// connections may be without a hello, and for how long.
     package static func bind(
-        _ address: LinkAddress, eventLoopGroup: any EventLoopGroup,
+        _ address: LinkAddress, eventLoopGroup: any EventLoopGroup, security: LinkSecurity,
         configuration: LinkConfiguration = LinkConfiguration(), hello: @escaping @Sendable () -> LinkHello,
         onLink: @escaping OnLink
     ) async throws(ShoalError) -> LinkListener {
-        try address.requireLoopback()
-        let admission = LinkAdmission(configuration: configuration, hello: hello, onLink: onLink)
+        let admission = LinkAdmission(security: security, configuration: configuration, hello: hello, onLink: onLink)
         let bootstrap = ServerBootstrap(group: eventLoopGroup)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelOption(.autoRead, value: false)
@@ -77,15 +77,17 @@ private final class LinkAdmission: Sendable {
         var halfOpen: [ObjectIdentifier: FrameConnection] = [:]
     }
 
+    private let security: LinkSecurity
     private let configuration: LinkConfiguration
     private let hello: @Sendable () -> LinkHello
     private let onLink: LinkListener.OnLink
     private let state = Mutex(State())
 
     init(
-        configuration: LinkConfiguration, hello: @escaping @Sendable () -> LinkHello,
+        security: LinkSecurity, configuration: LinkConfiguration, hello: @escaping @Sendable () -> LinkHello,
         onLink: @escaping LinkListener.OnLink
     ) {
+        self.security = security
         self.configuration = configuration
         self.hello = hello
         self.onLink = onLink
@@ -93,21 +95,23 @@ private final class LinkAdmission: Sendable {
 
     /// In the channel's initializer. Throwing closes the channel.
     func admit(_ channel: any Channel) throws {
-        guard channel.remoteAddress?.isLoopback ?? false else {
-            throw ShoalError(.addressUnusable, "a connection from another machine, \(String(describing: channel))")
-        }
-        let connection = try FrameConnection.attach(to: channel, configuration)
+        let connection = try FrameConnection.attach(to: channel, configuration, security, .listening)
         try register(connection)
-        // The channel becomes active after its initializer; the hello is read from then on.
+        // The channel becomes active after its initializer; the handshake is read from then on.
         connection.eventLoop.execute { [self] in
-            HelloExchange.begin(on: connection, side: .listening(hello), deadline: configuration.helloDeadline) {
-                [self] outcome in
-                let isOpen = unregister(connection)
-                // A refused peer was told why; nothing else is left to do with it.
-                guard case .success(let hello) = outcome else { return }
-                guard isOpen else { return connection.close(because: nil) }
-                onLink(connection, hello)
-            }
+            HelloExchange.begin(
+                .listen, on: connection, security: security, hello: hello, deadline: configuration.helloDeadline
+            ) { [self] outcome in opened(connection, outcome) }
+        }
+    }
+
+    private func opened(_ connection: FrameConnection, _ outcome: HelloExchange.Outcome) {
+        let isOpen = unregister(connection)
+        switch outcome {
+        case .success(.link(let hello)) where isOpen: onLink(connection, hello)
+        case .success: connection.close(because: nil)
+        case .failure(let error) where isOpen: security.logRefusal(host: connection.peerHost ?? "?", error)
+        case .failure: break
         }
     }
 

@@ -63,7 +63,7 @@ extension Node {
         }
         assignment.load.threadCount = configuration.threadCount
         // Meanwhile the instance may have been unloaded, or its head lost, and nobody would unload this stage any more.
-        guard !unloadedInstances.contains(order.instance), !isStopping || link == nil else {
+        guard !unloadedInstances.contains(order.instance), !isStopping else {
             throw ShoalError(.cancelled, "instance \(order.instance) was unloaded on node \(configuration.name)")
         }
         if let link, !peers.contains(link) {
@@ -242,6 +242,7 @@ extension Node {
         switch event {
         case .node(let announcement):
             if announcement.id == link.peer.nodeID { peers.announce(announcement) }
+        case .members(let records): await learn(records)
         case .instances(let reports):
             // Of a node that was lost meanwhile nothing would ever remove them.
             guard peers.contains(link) else { return }

@@ -3,6 +3,7 @@ import NIOCore
 import ShoalCore
 import ShoalEngine
 import ShoalLinks
+import ShoalTrust
 import ShoalWire
 
 extension Node {
@@ -18,8 +19,8 @@ extension Node {
         while !Task.isCancelled {
             do throws(ShoalError) {
                 let (connection, hello) = try await LinkDialer.dial(
-                    LinkAddress(parsing: address), eventLoop: dataLoop, hello: identity.hello(purpose: .control),
-                    deadline: configuration.limits.dialDeadline)
+                    LinkAddress(parsing: address), eventLoop: dataLoop, security: security,
+                    hello: identity.hello(purpose: .control), deadline: configuration.limits.dialDeadline)
                 guard hello.nodeID != id else {
                     connection.close(because: nil)
                     peers.removeTarget(address)
@@ -69,6 +70,7 @@ extension Node {
         }
         link.start()
         send(.node(announcement()), over: link)
+        send(.members(security.trust.records), over: link)
         send(.instances(Array(ownReports.values)), over: link)
         let addresses = peers.connected.values.map(\.hello.linkAddress)
         for peer in peers.connected.values { peer.links.first.map { send(.linkAddresses(addresses), over: $0) } }
@@ -175,8 +177,8 @@ extension Node {
         }
         let purpose = LinkHello.Purpose.data(instance: instance, generation: generation, boundary: boundary)
         let (connection, _) = try await LinkDialer.dial(
-            LinkAddress(parsing: hello.linkAddress), eventLoop: dataLoop, hello: identity.hello(purpose: purpose),
-            deadline: configuration.limits.dialDeadline)
+            LinkAddress(parsing: hello.linkAddress), eventLoop: dataLoop, security: security,
+            hello: identity.hello(purpose: purpose), expected: node, deadline: configuration.limits.dialDeadline)
         return connection
     }
 }

@@ -4,6 +4,7 @@ import NIOPosix
 package import ShoalCore
 package import ShoalEngine
 import ShoalLinks
+import ShoalTrust
 import ShoalWire
 
 /// One running daemon: its links, the stages it holds and the instances it heads.
@@ -18,6 +19,7 @@ package actor Node {
     nonisolated let dataLoop: any EventLoop
     nonisolated let models: ModelLibrary
     nonisolated let identity: NodeIntroduction
+    nonisolated let security: LinkSecurity
     nonisolated let streams = RequestStreams()
     nonisolated let heads = HeadTable()
     /// Control events that need no order among requests, handled one by one.
@@ -44,7 +46,8 @@ package actor Node {
 
     /// Reads or makes the node's identity. Throws `fileUnreadable` when the data folder cannot be used.
     package init(configuration: NodeConfiguration, launcher: any EngineLauncher, logger: Logger) throws(ShoalError) {
-        id = try NodeIdentity.loadOrCreate(in: configuration.dataDirectory)
+        security = try NodeIdentity.load(configuration, logger: logger)
+        id = security.trust.nodeID
         identity = NodeIntroduction(id: id, configuration: configuration)
         self.configuration = configuration
         self.launcher = launcher
@@ -66,6 +69,7 @@ package actor Node {
             group.addTask { await self.announceRegularly() }
             group.addTask { await self.refreshRegularly() }
             group.addTask { await self.handleInbox() }
+            group.addTask { await self.spreadMembership() }
             for await address in self.dialRequests {
                 group.addTask { await self.keepConnected(to: address) }
             }
@@ -80,7 +84,7 @@ package actor Node {
 
     private func bind() async throws(ShoalError) {
         let listener = try await LinkListener.bind(
-            LinkAddress(parsing: configuration.linkAddress), eventLoopGroup: dataLoop,
+            LinkAddress(parsing: configuration.linkAddress), eventLoopGroup: dataLoop, security: security,
             hello: { [identity] in identity.hello(purpose: .control) },
             onLink: { [weak self] connection, hello in
                 guard let self else { return connection.close(because: nil) }

@@ -1,4 +1,5 @@
 package import ShoalCore
+package import ShoalTrust
 
 /// Everything a node is told at start. Defaults are those of `shoal serve`.
 package struct NodeConfiguration: Sendable {
@@ -6,12 +7,14 @@ package struct NodeConfiguration: Sendable {
     package var name: String
     /// Folder for the node's identity, logs and state; created with mode 0700 if missing.
     package var dataDirectory: String
-    /// HOST:PORT where other nodes reach this one. Loopback only until links are encrypted.
+    /// HOST:PORT where other nodes reach this one.
     package var linkAddress: String
     /// HOST:PORT of the HTTP API, told to other nodes for their listings; nil when there is none.
     package var apiAddress: String?
     /// HOST:PORT of nodes to connect to.
     package var peerAddresses: [String]
+    /// A key that lets every node in which has it too; nil for the cluster's own, which lets nobody in by itself.
+    package var clusterKey: ClusterKey?
     /// What this node's engines are built from, told to peers; empty when it is not known.
     package var llamaBuild: String
     /// Threads of each engine.
@@ -30,6 +33,7 @@ package struct NodeConfiguration: Sendable {
         self.linkAddress = linkAddress
         apiAddress = nil
         peerAddresses = []
+        clusterKey = nil
         llamaBuild = ""
         threadCount = 1
         memoryLimit = nil

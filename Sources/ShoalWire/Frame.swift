@@ -31,6 +31,8 @@ package enum FrameKind: UInt8, Sendable, CaseIterable {
     case controlEvent = 0x45
     /// The side that sends it closes the link; description: JSON `ShoalError`.
     case goodbye = 0x46
+    /// A node that is no member asks to become one, or is answered: before the hello.
+    case admission = 0x47
 }
 
 /// The fixed part of every frame, 36 bytes, big-endian. `docs/protocol.md` is its specification.

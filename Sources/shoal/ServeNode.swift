@@ -4,6 +4,7 @@ import ShoalCore
 import ShoalEngine
 import ShoalGateway
 import ShoalNode
+import ShoalTrust
 import UnixSignals
 
 /// Runs a node with its API until SIGTERM or SIGINT, then ends its requests, engines and links.
@@ -14,6 +15,7 @@ func runNode(_ settings: ServeSettings, logger: Logger) async throws {
         name: settings.name, dataDirectory: settings.dataDirectory, linkAddress: "\(settings.link)")
     configuration.apiAddress = "\(api)"
     configuration.peerAddresses = settings.peers.map(\.description)
+    configuration.clusterKey = settings.clusterKey
     configuration.threadCount = settings.threadCount
     configuration.memoryLimit = settings.memory
     configuration.modelFolders = settings.modelDirectories
@@ -27,6 +29,10 @@ func runNode(_ settings: ServeSettings, logger: Logger) async throws {
             logger.info("serving", metadata: ["api": "\(api.host):\(port)", "node.id": "\(node.id)"])
         })
     try await node.open()
+    if let invite = settings.invite {
+        let joined = try await node.join(invite.description)
+        logger.info("joined", metadata: ["cluster.id": "\(joined.clusterID)"])
+    }
     // Shut down in reverse: the node ends its answers, then the API closes its connections.
     var group = ServiceGroupConfiguration(
         services: [

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Logging
 import ShoalCore
+import ShoalTrust
 import Testing
 
 @testable import shoal
@@ -123,6 +124,18 @@ struct ServeSettingsTests {
             #expect(error?.message == "the configuration file \(file) is not a JSON object")
         }
         #expect(await refusal(["--config", "/nowhere/shoal.json"])?.code == .fileUnreadable)
+    }
+
+    @Test("a cluster key comes from text or a file, an invite from its code, and what is neither is refused")
+    func trust() async throws {
+        let key = String(repeating: "0f", count: 32)
+        #expect(try await read([], ["SHOAL_CLUSTER_KEY": key]).clusterKey?.hexadecimal == key)
+        let fromFile = try await withFile(key) { try await read(["--cluster-key", $0]) }
+        #expect(fromFile.clusterKey?.hexadecimal == key)
+        #expect(await refusal(["--cluster-key", "nothing/here"])?.message.contains("cluster key is neither") == true)
+        #expect(await refusal(["--join", "SHOAL1ABC"])?.message.contains("not a usable invite code") == true)
+        let defaults = try await read()
+        #expect(defaults.clusterKey == nil && defaults.invite == nil)
     }
 
     @Test("the data folder follows XDG_DATA_HOME unless it is relative")

@@ -49,6 +49,36 @@ final class ScriptedCluster: ClusterService {
         ]
     }
 
+    func members() async -> [MemberReport] {
+        [MemberReport(id: Self.node, name: "a", addedUnixSeconds: 1_700_000_000, isThis: true)]
+    }
+
+    func forget(_ member: String) async throws(ShoalError) -> MemberReport {
+        if let refusal { throw refusal }
+        return MemberReport(id: Self.node, name: member, addedUnixSeconds: 1_700_000_000, isThis: false)
+    }
+
+    func invites() async -> [InviteReport] { [] }
+
+    func invite(lifetimeSeconds: Int?) async throws(ShoalError) -> InviteReport {
+        if let refusal { throw refusal }
+        var report = InviteReport(
+            id: "00ff", state: .open, createdUnixSeconds: 1_700_000_000,
+            expiresUnixSeconds: 1_700_000_000 + (lifetimeSeconds ?? 3600))
+        report.code = "SHOAL1CODE"
+        return report
+    }
+
+    func revokeInvite(_ id: String) async throws(ShoalError) -> InviteReport {
+        if let refusal { throw refusal }
+        return InviteReport(id: id, state: .revoked, createdUnixSeconds: 0, expiresUnixSeconds: 0)
+    }
+
+    func join(_ code: String) async throws(ShoalError) -> JoinReport {
+        if let refusal { throw refusal }
+        return JoinReport(clusterID: code, members: await members())
+    }
+
     private func report(model: String) -> InstanceReport {
         InstanceReport(
             id: Self.instance, model: model, family: "llama", head: Self.node, headName: "a", phase: .ready,

@@ -120,7 +120,7 @@ struct ControlLinkTests {
             let (left, right) = try await ConnectionPair.make(eventLoop: group.next())
             let handler = EchoHandler()
             let link = ControlLink(
-                connection: left, peer: LinkFixture.hello("mute"), handler: handler, configuration: configuration)
+                connection: left, peer: try LinkFixture.hello("mute"), handler: handler, configuration: configuration)
             link.start()
             let closed = await handler.closed.first()
             #expect(closed?.code == .linkLost)
@@ -152,10 +152,10 @@ struct ControlLinkTests {
             let (leftHandler, rightHandler) = (EchoHandler(), EchoHandler())
             let pair = Pair(
                 left: ControlLink(
-                    connection: left, peer: LinkFixture.hello("right"), handler: leftHandler,
+                    connection: left, peer: try LinkFixture.hello("right"), handler: leftHandler,
                     configuration: configuration),
                 right: ControlLink(
-                    connection: right, peer: LinkFixture.hello("left"), handler: rightHandler,
+                    connection: right, peer: try LinkFixture.hello("left"), handler: rightHandler,
                     configuration: configuration),
                 rightHandler: rightHandler)
             pair.left.start()

@@ -2,6 +2,7 @@ import NIOCore
 import ShoalCore
 import ShoalLinks
 import ShoalTesting
+import ShoalTrust
 import Testing
 
 @testable import ShoalNode
@@ -51,9 +52,9 @@ extension NodeScenarios {
         func impossibleAssignments() async throws {
             try await TestCluster.with { cluster in
                 let a = try await cluster.start("a")
-                let identity = NodeID.random()
+                let identity = try TestCluster.identity()
                 let peer = try await ForeignPeer(to: a.node, as: identity)
-                let good = try cluster.assignment(head: identity)
+                let good = try cluster.assignment(head: identity.trust.nodeID)
                 for change: (inout StageAssignment) -> Void in [
                     { $0.head = .random() }, { $0.stageIndex = .max }, { $0.stageIndex = -1 }, { $0.stageCount = .max },
                     { $0.generation = 0 },
@@ -70,13 +71,14 @@ extension NodeScenarios {
         func hugeSizes() async throws {
             try await TestCluster.with { cluster in
                 let a = try await cluster.start("a")
-                let identity = NodeID.random()
+                let identity = try TestCluster.identity()
                 let peer = try await ForeignPeer(to: a.node, as: identity)
                 let layers = try #require(LayerRange(first: 0, end: 1))
                 let stage = StageReport(
                     node: a.node.id, nodeName: "a", layers: layers, phase: .ready, weightBytes: ByteCount(.max))
                 let report = InstanceReport(
-                    id: .random(), model: "huge", family: "llama", head: identity, headName: "foreign", phase: .ready,
+                    id: .random(), model: "huge", family: "llama", head: identity.trust.nodeID, headName: "foreign",
+                    phase: .ready,
                     stages: [stage, stage], contextTokenCount: 1, sequenceCountMax: 1, createdUnixSeconds: 0)
                 var stranger = report
                 stranger.id = .random()
@@ -91,9 +93,9 @@ extension NodeScenarios {
         func prepareAfterUnload() async throws {
             try await TestCluster.with { cluster in
                 let a = try await cluster.start("a")
-                let identity = NodeID.random()
+                let identity = try TestCluster.identity()
                 let peer = try await ForeignPeer(to: a.node, as: identity)
-                let assignment = try cluster.assignment(head: identity)
+                let assignment = try cluster.assignment(head: identity.trust.nodeID)
                 _ = try await peer.ask(.unloadStage(assignment.instance))
                 let error = await #expect(throws: ShoalError.self) {
                     _ = try await peer.ask(.prepareStage(assignment))
@@ -119,7 +121,7 @@ extension NodeScenarios {
         func linkLimit() async throws {
             try await TestCluster.with { cluster in
                 let a = try await cluster.start("a")
-                let identity = NodeID.random()
+                let identity = try TestCluster.identity()
                 var peers: [ForeignPeer] = []
                 for _ in 0..<PeerTable.linkCountMax { peers.append(try await ForeignPeer(to: a.node, as: identity)) }
                 let last = try await ForeignPeer(to: a.node, as: identity, isTaken: false)
@@ -136,7 +138,7 @@ extension NodeScenarios {
                 let nodes = try await cluster.connected("a", "b")
                 try await cluster.load("a=0-5,b=6-11", at: nodes[0], knownTo: nodes)
                 // A second link of the same node.
-                let second = try await ForeignPeer(to: nodes[0].node, as: nodes[1].node.id, name: "b")
+                let second = try await ForeignPeer(to: nodes[0].node, as: nodes[1].node.security, name: "b")
                 try await nodes[0].engine().holdBatches()
                 let stream = try await nodes[0].node.generate(.text("hello", tokenCount: 50))
                 await nodes[0].node.peers.connected[nodes[1].node.id]?.links.first?.close(because: nil)

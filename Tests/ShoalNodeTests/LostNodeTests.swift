@@ -1,6 +1,7 @@
 import ShoalCore
 import ShoalLinks
 import ShoalTesting
+import ShoalTrust
 import Testing
 
 @testable import ShoalNode
@@ -60,9 +61,9 @@ extension NodeScenarios {
         func restartedHead() async throws {
             try await TestCluster.with { cluster in
                 let a = try await cluster.start("a")
-                let identity = NodeID.random()
+                let identity = try TestCluster.identity()
                 let head = try await ForeignPeer(to: a.node, as: identity)
-                let assignment = try cluster.assignment(head: identity)
+                let assignment = try cluster.assignment(head: identity.trust.nodeID)
                 _ = try await head.ask(.prepareStage(assignment))
                 #expect(a.launcher.liveEngineCount == 1)
                 head.link.close(because: nil)

@@ -20,6 +20,20 @@ package protocol ClusterService: Sendable {
     func stop(_ instance: InstanceID) async throws(ShoalError)
     /// The last lines of the engines of one node (by name) or one instance (by id or model). Throws `notFound`.
     func engineLogs(of nodeOrInstance: String) async throws(ShoalError) -> [EngineLogReport]
+
+
+    /// The nodes that may link with each other, this one included.
+    func members() async -> [MemberReport]
+    /// Removes a member for good, by id, by the beginning of its id, or by name. Throws `notFound`.
+    func forget(_ member: String) async throws(ShoalError) -> MemberReport
+    /// Without their codes.
+    func invites() async -> [InviteReport]
+    /// A code for one new node; nil means the default lifetime.
+    func invite(lifetimeSeconds: Int?) async throws(ShoalError) -> InviteReport
+    /// Makes an invite useless. Throws `notFound`.
+    func revokeInvite(_ id: String) async throws(ShoalError) -> InviteReport
+    /// Makes this node a member of the cluster that issued `code`.
+    func join(_ code: String) async throws(ShoalError) -> JoinReport
 }
 
 /// The events of one answer, for one reader.

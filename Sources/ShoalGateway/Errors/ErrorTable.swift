@@ -38,6 +38,7 @@ enum ErrorTable {
         .engineLost: Row(status: .serviceUnavailable, type: "server_error"),
         .timedOut: Row(status: .gatewayTimeout, type: "server_error"),
         .protocolViolation: Row(status: .badGateway, type: "server_error"),
+        .notAMember: Row(status: .forbidden, type: "permission_error"),
         .addressUnusable: fallback,
         .internal: fallback,
         .cancelled: Row(status: clientClosedRequest, type: "server_error"),

@@ -11,10 +11,13 @@ package final class FrameConnection: Sendable {
     package let eventLoop: any EventLoop
     private let channel: any Channel
     private let handler: NIOLoopBound<FrameConnectionHandler>
+    /// Whose key TLS proved, when it has; nil on sockets without TLS.
+    let provenPeer: EventLoopFuture<NodeID>?
     private let countsStorage = Mutex(FrameCounts())
 
-    private init(channel: any Channel, handler: FrameConnectionHandler) {
+    private init(channel: any Channel, handler: FrameConnectionHandler, provenPeer: EventLoopFuture<NodeID>?) {
         self.channel = channel
+        self.provenPeer = provenPeer
         eventLoop = channel.eventLoop
         self.handler = NIOLoopBound(handler, eventLoop: channel.eventLoop)
     }
@@ -47,6 +50,12 @@ package final class FrameConnection: Sendable {
         return host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
     }
 
+    /// The peer's address without its port, for counting; nil on sockets without one.
+    var peerHost: String? { channel.remoteAddress?.ipAddress }
+
+    /// Calls `body` when the connection is gone, on its loop.
+    func whenClosed(_ body: @escaping @Sendable () -> Void) { channel.closeFuture.whenComplete { _ in body() } }
+
     /// Sends one frame. Any thread; one caller's frames keep their order; on the loop there is no hop. After the
     /// connection closed, frames are dropped: `closed` is the news. A frame over `Limits`, or a peer that does not read
     /// (`LinkConfiguration.outboundByteCountMax`), closes the connection.
@@ -70,14 +79,32 @@ package final class FrameConnection: Sendable {
     /// What the next header may announce. On the loop only.
     func setLimits(_ limits: FrameSizeLimits) { handler.value.setLimits(limits) }
 
+    /// From now on the peer is told why the connection closes. On the loop only.
+    func trustPeer() { handler.value.isPeerTrusted = true }
+
     func countReceived(_ frame: Frame) { countsStorage.withLock { $0.addReceived(frame) } }
     func countSent(_ frame: Frame) { countsStorage.withLock { $0.addSent(frame) } }
 
     /// In a channel initializer: makes `channel` a connection that waits for `start`.
     static func attach(to channel: any Channel, _ configuration: LinkConfiguration) throws -> FrameConnection {
+        try attach(to: channel, FrameConnectionHandler(configuration: configuration), provenPeer: nil)
+    }
+
+    /// The same behind TLS. Its peer is a stranger, who is told nothing, until `trustPeer`.
+    static func attach(
+        to channel: any Channel, _ configuration: LinkConfiguration, _ security: LinkSecurity, _ role: LinkSecurity.Role
+    ) throws -> FrameConnection {
+        let provenPeer = try security.secure(channel, role)
         let handler = FrameConnectionHandler(configuration: configuration)
+        handler.isPeerTrusted = false
+        return try attach(to: channel, handler, provenPeer: provenPeer)
+    }
+
+    private static func attach(
+        to channel: any Channel, _ handler: FrameConnectionHandler, provenPeer: EventLoopFuture<NodeID>?
+    ) throws -> FrameConnection {
         try channel.pipeline.syncOperations.addHandler(handler)
-        let connection = FrameConnection(channel: channel, handler: handler)
+        let connection = FrameConnection(channel: channel, handler: handler, provenPeer: provenPeer)
         handler.connection = connection
         return connection
     }

@@ -10,6 +10,8 @@ final class FrameConnectionHandler: ChannelInboundHandler {
     /// Set right after the handler is added; nil once the channel is gone, which ends the cycle of references. A later
     /// `start` brings it back to hear that it is too late.
     var connection: FrameConnection?
+    /// Whether the peer may hear why the connection closes.
+    var isPeerTrusted = true
     private let configuration: LinkConfiguration
     private var context: ChannelHandlerContext?
     private var receiver: (any FrameReceiver)?
@@ -71,7 +73,7 @@ final class FrameConnectionHandler: ChannelInboundHandler {
 
     func close(because error: ShoalError?, sayingGoodbye: Bool) {
         guard !isClosing else { return }
-        if sayingGoodbye, configuration.saysGoodbye, let error { sendGoodbye(error) }
+        if sayingGoodbye, isPeerTrusted, configuration.saysGoodbye, let error { sendGoodbye(error) }
         isClosing = true
         closeReason = error
         context?.close(promise: nil)
@@ -105,6 +107,7 @@ final class FrameConnectionHandler: ChannelInboundHandler {
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        if let error = error as? ShoalError { return close(because: error, sayingGoodbye: false) }
         let peer = connection?.peerDescription ?? "the peer"
         close(because: ShoalError(.linkLost, "the connection to \(peer) broke: \(error)"), sayingGoodbye: false)
     }

@@ -13,6 +13,8 @@ package struct LinkConfiguration: Sendable {
     package var halfOpenConnectionCountMax = 64
     /// How long a peer may take for its hello, connecting included on the dialling side.
     package var helloDeadline = Duration.seconds(5)
+    /// How long the end of a TLS connection may take, before it is ended without the peer's consent.
+    package static let tlsClosingDeadline = Duration.milliseconds(250)
     /// How often a control link is probed.
     package var heartbeatInterval = Duration.seconds(1)
     /// A control link on which nothing was heard for so long is closed.

@@ -161,7 +161,8 @@ extension ControlLink: FrameReceiver {
         // A reply that nobody waits for any more is a legitimate race with the deadline.
         case .controlReply: state.value.requests.resolve(frame.number, result(of: frame))
         case .controlEvent: handler.received(event: frame.description, from: self)
-        case .microBatch, .outputs, .microBatchFailed, .engineRequest, .engineReply, .engineEvent, .hello, .goodbye:
+        case .microBatch, .outputs, .microBatchFailed, .engineRequest, .engineReply, .engineEvent, .hello, .goodbye,
+            .admission:
             connection.close(
                 because: ShoalError(.protocolViolation, "a \(frame.kind) frame does not belong on a control link"))
         }

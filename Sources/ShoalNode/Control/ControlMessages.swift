@@ -1,6 +1,7 @@
 package import ShoalCore
 package import ShoalEngine
 package import ShoalStore
+package import ShoalTrust
 
 /// Which file a model is, for nodes that each have their own copy.
 package struct ModelReference: Sendable, Codable, Hashable {
@@ -124,6 +125,8 @@ package enum ControlEvent: Sendable, Codable {
     case instances([InstanceReport])
     /// Links that the sender knows, so that nodes with a common peer find each other.
     case linkAddresses([String])
+    /// Who belongs to the cluster and who never will again; when a link opens, and when it changes.
+    case members([MemberRecord])
     case stageProgress(InstanceID, generation: UInt32, stageIndex: Int, fraction: Double)
     case stageLost(InstanceID, generation: UInt32, stageIndex: Int, ShoalError)
     /// The stage's engine lives, but its link to the next stage broke.

@@ -46,6 +46,9 @@ package actor StageHost {
     private var downstream: FrameConnection?
     private var outputsReceiver: (@Sendable (Frame) -> Void)?
     private var isUnloaded = false
+    /// Engines that are being started; `unload` waits for them, so that none is left when it returns.
+    private var launchCount = 0
+    private var launchWaiters: [CheckedContinuation<Void, Never>] = []
     private var boundaryByteCount = 0
     private var boundaryTokenCount = 0
     private var bulkByteCount = 0
@@ -168,6 +171,7 @@ package actor StageHost {
         isUnloaded = true
         closeLinks()
         await endEngine()
+        if launchCount > 0 { await withCheckedContinuation { launchWaiters.append($0) } }
     }
 
     private func endEngine() async {
@@ -180,6 +184,16 @@ package actor StageHost {
     private func start(_ order: StageAssignment) async throws(ShoalError) -> StagePrepared {
         await endEngine()
         try requireCurrent(order)
+        let fresh = try await launch(order)
+        engine = fresh
+        latestEngine = fresh
+        return try await load(order, into: fresh)
+    }
+
+    /// An engine for `order`, unless that is no longer wanted when it has started.
+    private func launch(_ order: StageAssignment) async throws(ShoalError) -> any EngineHandle {
+        launchCount += 1
+        defer { launchEnded() }
         let fresh = try await launcher.launch(
             label: "\(order.model.name)-\(order.instance)-stage\(order.stageIndex)", eventLoop: eventLoop,
             receiver: self,
@@ -190,9 +204,15 @@ package actor StageHost {
             await fresh.stop()
             throw ShoalError(.cancelled, "generation \(order.generation) of instance \(instance) is not current")
         }
-        engine = fresh
-        latestEngine = fresh
-        return try await load(order, into: fresh)
+        return fresh
+    }
+
+    private func launchEnded() {
+        launchCount -= 1
+        guard launchCount == 0 else { return }
+        let waiters = launchWaiters
+        launchWaiters = []
+        for waiter in waiters { waiter.resume() }
     }
 
     private func load(_ order: StageAssignment, into fresh: any EngineHandle) async throws(ShoalError) -> StagePrepared

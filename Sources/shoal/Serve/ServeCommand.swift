@@ -25,6 +25,14 @@ struct ServeCommand: AsyncParsableCommand {
     @Option(name: .customLong("peer"), help: "HOST:PORT of another node's link; may be given several times.")
     var peers: [String] = []
 
+    @Option(
+        name: .long,
+        help: "A file with a key, or the key, that lets in every node with the same one (default: invites only).")
+    var clusterKey: String?
+
+    @Option(name: .long, help: "A code of shoal invite: join that cluster when this node starts.")
+    var join: String?
+
     @Option(name: .long, help: "Threads that compute (default: the number of processors).")
     var threads: String?
 
@@ -60,7 +68,8 @@ struct ServeCommand: AsyncParsableCommand {
 
     private var typed: [ServeOption: [String]] {
         let single: [ServeOption: String?] = [
-            .name: name, .data: data, .api: api, .link: link, .threads: threads, .memory: memory, .logLevel: logLevel,
+            .name: name, .data: data, .api: api, .link: link, .clusterKey: clusterKey, .join: join, .threads: threads,
+            .memory: memory, .logLevel: logLevel,
         ]
         return single.compactMapValues { $0.map { [$0] } }.merging([.peers: peers, .models: models]) { $1 }
     }

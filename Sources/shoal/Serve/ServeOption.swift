@@ -1,12 +1,13 @@
 /// The options of `shoal serve`, explained in docs/configuration.md. Raw values are the keys of the configuration file.
 enum ServeOption: String, CaseIterable, Sendable {
-    case name, data, api, link, peers, threads, memory, models, logLevel
+    case name, data, api, link, peers, clusterKey, join, threads, memory, models, logLevel
 
     /// On the command line.
     var flag: String {
         switch self {
         case .peers: "--peer"
         case .logLevel: "--log-level"
+        case .clusterKey: "--cluster-key"
         default: "--\(rawValue)"
         }
     }
@@ -15,6 +16,7 @@ enum ServeOption: String, CaseIterable, Sendable {
     var variable: String {
         switch self {
         case .logLevel: "SHOAL_LOG_LEVEL"
+        case .clusterKey: "SHOAL_CLUSTER_KEY"
         default: "SHOAL_\(rawValue.uppercased())"
         }
     }

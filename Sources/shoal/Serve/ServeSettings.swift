@@ -1,5 +1,6 @@
 import Logging
 import ShoalCore
+import ShoalTrust
 
 /// How a node runs: every option of `shoal serve` with its final value.
 struct ServeSettings: Hashable, Sendable {
@@ -19,6 +20,10 @@ struct ServeSettings: Hashable, Sendable {
     var link: NetworkEndpoint
     /// Link addresses of other nodes.
     var peers: [NetworkEndpoint]
+    /// A key that lets in every node which has it too; nil for the cluster's own.
+    var clusterKey: ClusterKey?
+    /// The invite to join a cluster with; nil to stay in the own one.
+    var invite: InviteCode?
     /// Threads that compute.
     var threadCount: Int
     /// Memory that models may take; nil means what is available.
@@ -46,6 +51,14 @@ struct ServeSettings: Hashable, Sendable {
         }
         guard peers.count <= Limits.peerCountMax else {
             throw ShoalError(.invalidRequest, "\(peers.count) peers are given; at most \(Limits.peerCountMax) work")
+        }
+        if let text = try sources.value(.clusterKey, "a key or a file", parse: { $0 }), !text.isEmpty {
+            // Not a key: a file, whose path is relative to where the program was started.
+            let isKey = ClusterKey(hexadecimal: text) != nil
+            clusterKey = try ClusterKey(textOrFile: isKey ? text : machine.absolutePath(text) ?? text)
+        }
+        if let code = try sources.value(.join, "an invite code", parse: { $0 }), !code.isEmpty {
+            invite = try InviteCode(parsing: code)
         }
         threadCount =
             try sources.value(.threads, "a whole number from 1 to \(ServeSettings.threadCountMax)") { text in

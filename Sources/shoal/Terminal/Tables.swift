@@ -48,6 +48,23 @@ extension TextTable {
         return table
     }
 
+    /// What `shoal forget` shows without a node.
+    static func members(_ members: [MemberReport]) -> TextTable {
+        var table = TextTable([("NAME", .left), ("NODE", .left), ("", .left)])
+        for member in members { table.add([member.name, member.id.rawValue, member.isThis ? "this node" : ""]) }
+        return table
+    }
+
+    /// What `shoal invite --list` shows.
+    static func invites(_ invites: [InviteReport]) -> TextTable {
+        var table = TextTable([("INVITE", .left), ("STATE", .left), ("MINUTES", .right), ("USED BY", .left)])
+        for invite in invites {
+            let minutes = (invite.expiresUnixSeconds - invite.createdUnixSeconds) / 60
+            table.add([invite.id, invite.state.rawValue, String(minutes), invite.usedBy?.rawValue ?? "-"])
+        }
+        return table
+    }
+
     private static func cells(of stage: StageReport) -> [String] {
         let load =
             stage.loadSeconds.map { "\(oneDecimal($0)) s" }

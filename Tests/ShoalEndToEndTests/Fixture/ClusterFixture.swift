@@ -21,6 +21,8 @@ final class ClusterFixture: Sendable {
         let directory = FileManager.default.temporaryDirectory.appending(path: "shoal-test-\(UUID().uuidString)")
         defer { try? FileManager.default.removeItem(at: directory) }
         let names = Array("abcdefgh").prefix(nodeCount).map(String.init)
+        // Lets the nodes in without invites.
+        let key = (0..<64).map { _ in String(Int.random(in: 0..<16), radix: 16) }.joined()
         let ports = try freePorts(nodeCount * 2)
         var nodes: [NodeProcess] = []
         for (index, name) in names.enumerated() {
@@ -28,7 +30,7 @@ final class ClusterFixture: Sendable {
             nodes.append(
                 try NodeProcess(
                     name: name, api: "127.0.0.1:\(ports[index * 2])", link: "127.0.0.1:\(ports[index * 2 + 1])",
-                    directory: directory.appending(path: name), arguments: peer + arguments))
+                    directory: directory.appending(path: name), arguments: ["--cluster-key", key] + peer + arguments))
         }
         let fixture = ClusterFixture(nodes: nodes, directory: directory)
         do {

@@ -5,6 +5,7 @@ import ShoalEngine
 import ShoalLinks
 import ShoalStore
 import ShoalTesting
+import ShoalTrust
 import ShoalWire
 
 @testable import ShoalNode
@@ -15,12 +16,15 @@ final class ForeignPeer: Sendable {
     let closed = EventRecorder<ShoalError?>()
     let link: ControlLink
 
-    init(to node: Node, as id: NodeID = .random(), name: String = "foreign", isTaken: Bool = true) async throws {
+    /// `identity` has the cluster's key; nil is a new one.
+    init(to node: Node, as identity: LinkSecurity? = nil, name: String = "foreign", isTaken: Bool = true) async throws {
+        let security = try identity ?? TestCluster.identity()
         let hello = LinkHello(
-            nodeID: id, nodeName: name, llamaBuild: "fake", linkAddress: "127.0.0.1:1", apiAddress: nil)
+            nodeID: security.trust.nodeID, nodeName: name, llamaBuild: "fake", linkAddress: "127.0.0.1:1",
+            apiAddress: nil)
         let (connection, answer) = try await LinkDialer.dial(
             LinkAddress(parsing: await node.boundLinkAddress), eventLoop: MultiThreadedEventLoopGroup.singleton.next(),
-            hello: hello)
+            security: security, hello: hello)
         let handler = Handler(events: events, closed: closed)
         link = ControlLink(connection: connection, peer: answer, handler: handler)
         link.start()

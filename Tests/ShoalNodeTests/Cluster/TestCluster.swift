@@ -1,7 +1,9 @@
 import Foundation
 import Logging
 import ShoalCore
+import ShoalLinks
 import ShoalTesting
+import ShoalTrust
 import Synchronization
 import Testing
 
@@ -12,6 +14,8 @@ final class TestCluster: Sendable {
     let folder: String
     let modelPath: String
     let signal = ChangeSignal()
+    /// Lets the cluster's nodes in without invites.
+    static let key = ClusterKey.random()
     private let started = Mutex<[TestNode]>([])
 
     private init() throws {
@@ -46,6 +50,7 @@ final class TestCluster: Sendable {
     ) async throws -> TestNode {
         var configuration = NodeConfiguration(
             name: name, dataDirectory: folder + "/" + name, linkAddress: linkAddress)
+        configuration.clusterKey = Self.key
         for peer in peers { configuration.peerAddresses.append(await peer.node.boundLinkAddress) }
         configuration.limits.redialDelay = .milliseconds(20)
         configuration.limits.redialDelayMax = .milliseconds(100)
@@ -68,6 +73,9 @@ final class TestCluster: Sendable {
         for node in nodes { try await until { await node.peerNames == names.filter { $0 != node.name } } }
         return nodes
     }
+
+    /// Of somebody who may link with the cluster's nodes.
+    static func identity() throws -> LinkSecurity { try TestTrust.alone("foreign", sharedKey: key) }
 
     func until(_ condition: () async throws -> Bool) async throws { try await signal.wait(until: condition) }
 
