@@ -126,7 +126,7 @@ extension NodeScenarios {
                 for _ in 0..<PeerTable.linkCountMax { peers.append(try await ForeignPeer(to: a.node, as: identity)) }
                 let last = try await ForeignPeer(to: a.node, as: identity, isTaken: false)
                 _ = await last.closed.first()
-                #expect(await a.node.peers.connected[identity]?.links.count == PeerTable.linkCountMax)
+                #expect(await a.node.peers.connected[identity.trust.nodeID]?.links.count == PeerTable.linkCountMax)
                 for peer in peers { peer.link.close(because: nil) }
                 try await cluster.until { await a.node.peers.connected.isEmpty }
             }

@@ -21,7 +21,6 @@ package protocol ClusterService: Sendable {
     /// The last lines of the engines of one node (by name) or one instance (by id or model). Throws `notFound`.
     func engineLogs(of nodeOrInstance: String) async throws(ShoalError) -> [EngineLogReport]
 
-
     /// The nodes that may link with each other, this one included.
     func members() async -> [MemberReport]
     /// Removes a member for good, by id, by the beginning of its id, or by name. Throws `notFound`.
