@@ -53,6 +53,8 @@ let effectfulTargets: [Target] = [
     .target(name: "CShoalSystem"),
     library("ShoalLinks", ["ShoalCore", "ShoalWire", nioCore, nioPosix, logging]),
     library("ShoalEngine", ["ShoalCore", "ShoalWire", "ShoalLinks", "CShoalSystem", nioCore, nioPosix, logging]),
+    // Who is there.
+    library("ShoalDiscovery", ["ShoalCore", "ShoalLinks", nioCore, nioPosix, logging]),
     // libllama: in shoal-engine and nowhere else.
     .systemLibrary(name: "CLlama", pkgConfig: "shoal-llama", providers: []),
     .target(name: "CShoalEngine", dependencies: ["CLlama"]),
@@ -97,6 +99,7 @@ let effectfulTargets: [Target] = [
             product("NIOTestUtils", "swift-nio"),
         ]),
     test("ShoalLinksTests", ["ShoalCore", "ShoalWire", "ShoalLinks", "ShoalTesting", nioCore, nioPosix]),
+    test("ShoalDiscoveryTests", ["ShoalCore", "ShoalLinks", "ShoalDiscovery", nioCore, nioPosix, logging]),
     test(
         "ShoalEngineTests",
         [
