@@ -53,8 +53,9 @@ let effectfulTargets: [Target] = [
     .target(name: "CShoalSystem"),
     library("ShoalLinks", ["ShoalCore", "ShoalWire", nioCore, nioPosix, logging]),
     library("ShoalEngine", ["ShoalCore", "ShoalWire", "ShoalLinks", "CShoalSystem", nioCore, nioPosix, logging]),
-    // Who is there.
+    // Who is there, and who reaches whom.
     library("ShoalDiscovery", ["ShoalCore", "ShoalLinks", nioCore, nioPosix, logging]),
+    library("ShoalReach", ["ShoalCore", "ShoalLinks", "ShoalWire", "ShoalDiscovery", nioCore, nioPosix]),
     // libllama: in shoal-engine and nowhere else.
     .systemLibrary(name: "CLlama", pkgConfig: "shoal-llama", providers: []),
     .target(name: "CShoalEngine", dependencies: ["CLlama"]),
@@ -100,6 +101,14 @@ let effectfulTargets: [Target] = [
         ]),
     test("ShoalLinksTests", ["ShoalCore", "ShoalWire", "ShoalLinks", "ShoalTesting", nioCore, nioPosix]),
     test("ShoalDiscoveryTests", ["ShoalCore", "ShoalLinks", "ShoalDiscovery", nioCore, nioPosix, logging]),
+    test(
+        "ShoalReachTests",
+        ["ShoalCore", "ShoalLinks", "ShoalWire", "ShoalDiscovery", "ShoalReach", "ShoalTesting", nioCore, nioPosix]),
+    // What scripts/test-net.sh runs in network namespaces.
+    .executableTarget(
+        name: "shoal-probe",
+        dependencies: ["ShoalCore", "ShoalLinks", "ShoalDiscovery", "ShoalReach", nioCore, nioPosix, logging],
+        path: "Tests/shoal-probe", swiftSettings: settings),
     test(
         "ShoalEngineTests",
         [

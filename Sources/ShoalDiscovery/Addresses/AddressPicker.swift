@@ -36,8 +36,8 @@ package enum AddressPicker {
         }
     }
 
-    /// `addresses` in the order of trying: this machine, a network this machine is in, other private networks, overlays,
-    /// names and public addresses. Unusable ones are left out.
+    /// `addresses` in the order of trying: this machine, a network this machine is in, other private networks,
+    /// overlays, names and public addresses. Unusable ones are left out.
     package static func ranked(_ addresses: [LinkAddress], from interfaces: [NetworkInterface]) -> [LinkAddress] {
         let ranks = addresses.map { ($0, rank($0, from: interfaces)) }
         return ranks.filter { $0.1 < unusableRank }.sorted { ($0.1, $0.0.description) < ($1.1, $1.0.description) }
