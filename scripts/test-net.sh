@@ -81,7 +81,7 @@ await_line() {
     fail "$(basename "$file"): no \"$line\" after 60 s"
 }
 
-# Runs all three nodes, and judges what they measured: $folder/NAME.verdict.
+# Runs all three nodes, with a command in the middle if there is one, and judges what they measured: $folder/NAME.verdict.
 run_scenario() {
     local name="$1"
     rm -f "$folder"/*.out
@@ -92,6 +92,10 @@ run_scenario() {
             >"$folder/$node.out" 2>"$folder/$node.err" < <(exec sleep 120) &
         pids+=("$!")
     done
+    if [ "${2:-}" != "" ]; then
+        await_line "$folder/c.out" ready
+        "$2"
+    fi
     for node in "${nodes[@]}"; do await_line "$folder/$node.out" done; done
     stop_probes
     sed -n 's/^row //p' "$folder"/*.out | "$probe" judge "${targets[@]}" >"$folder/$name.verdict"
@@ -151,6 +155,18 @@ expect both-filtered "^pair a b relayed c"
 expect both-filtered "^doctor warning a and b cannot dial each other; c passes their bytes on"
 accept_inbound a
 accept_inbound b
+
+say "c's network comes late"
+address_of_c() { ip -n "${tag}c" address "$1" 10.77.0.3/24 broadcast + dev eth0; }
+connect_c() { address_of_c add; }
+address_of_c del
+export SHOAL_PROBE_SECONDS=8
+run_scenario late connect_c
+unset SHOAL_PROBE_SECONDS
+for pair in "a 3" "b 3" "c 1" "c 2"; do
+    grep -q "^seen 0${pair#* } " "$folder/${pair% *}.out" || fail "late: ${pair% *} did not see node ${pair#* }"
+done
+expect late "^doctor pass every measured address is open: 6 of 6"
 
 say "nothing listens on c's port: refused is told from filtered"
 targets[2]="c=3@10.77.0.3:7999"

@@ -51,7 +51,8 @@ enum ShoalProbe {
             configuration, eventLoop: loop, logger: Logger(label: "probe"),
             onDial: { _, node in continuation.yield(node) })
         write("ready")
-        loop.scheduleTask(in: .seconds(3)) { continuation.finish() }
+        let seconds = ProcessInfo.processInfo.environment["SHOAL_PROBE_SECONDS"].flatMap(Int64.init) ?? 3
+        loop.scheduleTask(in: .seconds(seconds)) { continuation.finish() }
         var seen: Set<NodeID> = []
         for await node in heard {
             guard let node, seen.insert(node).inserted else { continue }
