@@ -118,8 +118,8 @@ let effectfulTargets: [Target] = [
     test(
         "ShoalNodeTests",
         [
-            "ShoalCore", "ShoalModel", "ShoalWire", "ShoalLinks", "ShoalEngine", "ShoalNode", "ShoalScheduling",
-            "ShoalTesting", nioCore, nioPosix,
+            "ShoalCore", "ShoalModel", "ShoalStore", "ShoalWire", "ShoalLinks", "ShoalEngine", "ShoalNode",
+            "ShoalScheduling", "ShoalTesting", nioCore, nioPosix, logging,
         ]),
     test(
         "ShoalGatewayTests",

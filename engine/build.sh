@@ -83,6 +83,8 @@ build() {
 }
 
 mkdir -p "$SHOAL_CACHE/engine"
+# What a build that was killed outright left behind; no build takes half a day.
+find "$SHOAL_CACHE/engine" -maxdepth 1 -name '.building.*' -mmin +720 -exec rm -rf {} + 2>/dev/null || true
 scratch="$(mktemp -d "$SHOAL_CACHE/engine/.building.XXXXXX")"
 trap 'rm -rf "$scratch"' EXIT
 trap 'exit 130' INT TERM

@@ -49,6 +49,9 @@ name="$(basename "${model%.gguf}")"
 say "asking node a: $question"
 "$shoal" run "$name" "$question" --host "$api_a" --system "You are a helpful assistant." --temperature 0 --max-tokens 120 --verbose 2>"$scratch/timings"
 echo
+# Stages report once a second.
+counted() { "$shoal" ps --host "$api_a" --json | grep -Eq '"boundaryTokenCount" : [0-9]{2,}'; }
+for _ in $(seq 30); do counted && break; sleep 0.2; done
 "$shoal" ps --host "$api_a" --json | "$PYTHON_TOOLS/bin/python" "$REPOSITORY/scripts/demo_table.py" "$scratch/timings"
 
 cat <<TEXT

@@ -12,7 +12,7 @@ say "format"
 swift format lint --strict --recursive --parallel Sources Tests Package.swift
 
 say "decisions: pure targets"
-SHOAL_PURE=1 swift test --scratch-path .build-pure --quiet
+SHOAL_PURE=1 swift test --scratch-path .build-pure
 
 say "building everything"
 swift build --build-tests

@@ -6,8 +6,9 @@ package import ShoalLinks
 package protocol EngineLauncher: Sendable {
     /// Starts one engine and waits until it says that it is there.
     ///
-    /// `label` names its log. `receiver` gets, on `eventLoop`, every frame that is neither reply nor event, and `closed`
-    /// when the engine is gone, with the cause of its death; that may also happen when this throws. `onLoadProgress` gets 0 to 1, on the loop. Throws
+    /// `label` names its log. `receiver` gets, on `eventLoop`, every frame that is neither reply nor event, and
+    /// `closed` when the engine is gone, with the cause of its death; that may also happen when this throws.
+    /// `onLoadProgress` gets 0 to 1, on the loop. Throws
     /// `engineLost`: no such program, died at once, another protocol; or `timedOut`.
     func launch(
         label: String, eventLoop: any EventLoop, receiver: any FrameReceiver,
@@ -25,6 +26,9 @@ package protocol EngineHandle: AnyObject, Sendable {
 
     var build: EngineBuild { get }
 
+    /// How it was started; nil for engines that are no process.
+    var launchRecord: LaunchRecord? { get }
+
     /// Asks the engine and waits for its reply; `EngineReply.failed` is thrown as its error.
     ///
     /// `deadline` is for the reply, except for `load`, where it counts from the last progress. Throws `timedOut`,
@@ -33,8 +37,8 @@ package protocol EngineHandle: AnyObject, Sendable {
 
     /// Sends a request at once, in order with the micro-batches that are sent on the loop; nobody waits for the reply.
     ///
-    /// `onFailure` is called on the loop when the engine refuses; not when it dies, which the receiver of `launch` learns.
-    /// Call it on the loop.
+    /// `onFailure` is called on the loop when the engine refuses; not when it dies, which the receiver of `launch`
+    /// learns. Call it on the loop.
     func post(_ request: EngineRequest, onFailure: @escaping @Sendable (ShoalError) -> Void)
 
     /// Returns when the engine is gone; at once when it is already. Any number of callers.

@@ -1,8 +1,8 @@
 package import ShoalCore
 
-/// What a node asks of its engine: JSON in the description of an `engineRequest`, answered by one `engineReply` with the
-/// same number. Requests and micro-batches of one engine are executed in the order they were sent, except the text
-/// requests (`tokenize`, `detokenize`, `renderChat`, `grammar`), which have a thread of their own.
+/// What a node asks of its engine: JSON in the description of an `engineRequest`, answered by one `engineReply` with
+/// the same number. Requests and micro-batches of one engine are executed in the order they were sent, except the
+/// text requests (`tokenize`, `detokenize`, `renderChat`, `grammar`), which have a thread of their own.
 package enum EngineRequest: Sendable, Codable {
     /// First request. Progress comes as `EngineEvent.loadProgress`; the reply is `.loaded`.
     case load(StageLoadRequest)
@@ -144,11 +144,13 @@ package enum EngineEvent: Sendable, Codable {
 }
 
 /// What an engine was built from; equal on all nodes of an instance.
-package struct EngineBuild: Sendable, Codable, Hashable {
+package struct EngineBuild: Sendable, Codable, Hashable, CustomStringConvertible {
     package var shoalVersion: String
     package var protocolNumber: UInt8
     /// "b0-0c1e57098" and the like.
     package var llamaBuild: String
+
+    package var description: String { "llama.cpp \(llamaBuild) in Shoal \(shoalVersion) (protocol \(protocolNumber))" }
 
     package init(shoalVersion: String, protocolNumber: UInt8, llamaBuild: String) {
         self.shoalVersion = shoalVersion

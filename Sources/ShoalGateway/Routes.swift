@@ -42,6 +42,7 @@ struct Routes {
         let links = LinksEndpoint(cluster: cluster)
         add("/shoal/v1/links", [.get: links.list], to: router)
         add("/shoal/v1/doctor", [.get: links.diagnose], to: router)
+        add("\(LogsEndpoint.path)/**", [.get: LogsEndpoint(cluster: cluster).show], to: router)
         add("/shoal/v1/plan", [.post: PlanEndpoint(cluster: cluster).create], to: router)
         add(InstancesEndpoint.path, [.get: instances.list, .post: instances.create], to: router)
         add("\(InstancesEndpoint.path)/**", [.get: instances.show, .delete: instances.stop], to: router)

@@ -44,7 +44,11 @@ extension Node: ClusterService {
             throw ShoalError(.protocolViolation, "node \(head.nodeName) answered something else to startInstance")
         }
         // Its announcement follows; a client that asks before it arrives must find the instance all the same.
-        if head.node != id { announced[head.node, default: []].append(report) }
+        if head.node != id, peers.link(to: head.node) != nil,
+            !announced[head.node, default: []].contains(where: { $0.id == report.id })
+        {
+            announced[head.node, default: []].append(report)
+        }
         return report
     }
 

@@ -10,21 +10,27 @@ extension Node {
     /// Answers a control request. `link` is nil when a head on this node asks.
     func answer(_ request: ControlRequest, from link: ControlLink?) async throws(ShoalError) -> ControlReply {
         guard !isStopping || link == nil else {
-            throw ShoalError(.unavailable, "node \(configuration.name) is shutting down")
+            // For a head this is a node that goes away and may come back, like one whose link is lost.
+            throw ShoalError(.linkLost, "node \(configuration.name) is shutting down")
         }
         switch request {
-        case .prepareStage(let assignment): return .stagePrepared(try await prepareStage(assignment))
+        case .prepareStage(let assignment):
+            try assignment.validate(sender: link?.peer.nodeID ?? id)
+            return .stagePrepared(try await prepareStage(assignment, from: link))
         case .connectStage(let instance, let generation):
             try await stage(of: instance).connect(generation: generation)
             return .done
         case .inspectStage(let instance): return .stage(try await stage(of: instance).snapshot())
         case .unloadStage(let instance):
+            if unloadedInstances.count >= Self.unloadedInstanceCountMax { unloadedInstances.removeFirst() }
+            unloadedInstances.append(instance)
             await unloadStage(instance)
             return .done
         case .startInstance(let order): return .instance(try await startHead(order))
         case .stopInstance(let instance):
             try await stopHead(instance)
             return .done
+        case .engineLogs(let instance): return .engineLogs(await ownEngineLogs(of: instance))
         case .generate(let request, let instance):
             try await generate(request, on: instance, for: link)
             return .done
@@ -40,10 +46,24 @@ extension Node {
 
     // MARK: Stages
 
-    private func prepareStage(_ order: StageAssignment) async throws(ShoalError) -> StagePrepared {
+    private func prepareStage(_ order: StageAssignment, from link: ControlLink?) async throws(ShoalError)
+        -> StagePrepared
+    {
         var assignment = order
-        assignment.load.path = try await models.path(of: order.model, nodeName: configuration.name)
+        // A living engine is only reset, for which its file need not be there any more.
+        if let path = await stages[order.instance]?.loadedPath {
+            assignment.load.path = path
+        } else {
+            assignment.load.path = try await models.path(of: order.model, nodeName: configuration.name)
+        }
         assignment.load.threadCount = configuration.threadCount
+        // Meanwhile the instance may have been unloaded, or its head lost, and nobody would unload this stage any more.
+        guard !unloadedInstances.contains(order.instance), !isStopping || link == nil else {
+            throw ShoalError(.cancelled, "instance \(order.instance) was unloaded on node \(configuration.name)")
+        }
+        if let link, !peers.contains(link) {
+            throw ShoalError(.linkLost, "the link to node \(link.peer.nodeName) was lost")
+        }
         let stage = stages[order.instance] ?? makeStage(order)
         stages[order.instance] = stage
         stageHeads[order.instance] = order.head
@@ -64,8 +84,8 @@ extension Node {
                     on: downstream, instance: assignment.instance, generation: assignment.generation,
                     boundary: assignment.stageIndex + 1)
             },
-            notify: { [inboxContinuation, stageIndex = order.stageIndex] notice in
-                inboxContinuation.yield(.stageNotice(notice, instance, stageIndex: stageIndex))
+            notify: { [inbox, stageIndex = order.stageIndex] notice in
+                inbox.post(.stageNotice(notice, instance, stageIndex: stageIndex))
             })
     }
 
@@ -91,12 +111,28 @@ extension Node {
             await heads[instance]?.stageProgressed(stageIndex, generation: generation, fraction: fraction)
         case .lost(let generation, let error):
             await heads[instance]?.stageLost(stageIndex, generation: generation, error: error)
+        case .disconnected(let generation, let error):
+            await heads[instance]?.dataLinkLost(after: stageIndex, generation: generation, error: error)
         }
+    }
+
+    /// A notice of another node, about a stage that it holds.
+    private func tellHead(
+        _ notice: StageNotice, _ instance: InstanceID, stageIndex: Int, from link: ControlLink
+    ) async {
+        guard let stages = heads[instance]?.order.stages, stages.indices.contains(stageIndex),
+            stages[stageIndex].node == link.peer.nodeID
+        else { return }
+        await tellHead(notice, instance, stageIndex: stageIndex)
     }
 
     // MARK: Heads
 
     func startHead(_ order: InstanceOrder) async throws(ShoalError) -> InstanceReport {
+        try order.validate()
+        guard !isStopping else {
+            throw ShoalError(.unavailable, "node \(configuration.name) is shutting down")
+        }
         guard order.stages.last?.node == id else {
             throw ShoalError(
                 .invalidPlacement, "node \(configuration.name) does not hold the last stage of \(order.id)")
@@ -108,12 +144,15 @@ extension Node {
         guard heads[order.id] == nil else {
             throw ShoalError(.invalidRequest, "instance \(order.id) runs already")
         }
+        // Somebody else asked for the same model at the same time.
+        if let running = ownReports.values.first(where: { $0.model == order.model.name && $0.phase.isAlive }) {
+            return running
+        }
         let head = HeadService(order: order, node: self)
         heads.insert(head, for: order.id)
+        ownReports[order.id] = order.report(headName: configuration.name)
         await head.start()
-        let report = await head.report()
-        ownReports[order.id] = report
-        return report
+        return await head.report()
     }
 
     func stopHead(_ instance: InstanceID) async throws(ShoalError) {
@@ -121,6 +160,14 @@ extension Node {
             throw ShoalError(.notFound, "node \(configuration.name) heads no instance \(instance)")
         }
         await head.stop(ShoalError(.unavailable, "the instance was stopped"))
+        headEnded(instance)
+    }
+
+    private func headEnded(_ instance: InstanceID) {
+        guard heads[instance] != nil else { return }
+        heads.remove(instance)
+        ownReports[instance] = nil
+        broadcast(.instances(Array(ownReports.values)))
     }
 
     /// A request whose client is at another node.
@@ -130,16 +177,27 @@ extension Node {
         guard let head = heads[instance], let link else {
             throw ShoalError(.notFound, "node \(configuration.name) heads no instance \(instance)")
         }
-        requestsByLink[ObjectIdentifier(link), default: [:]][request.id] = instance
+        let key = ObjectIdentifier(link)
+        guard peers.contains(link) else { throw ShoalError(.linkLost, "the link to the reader was lost") }
+        guard requestsByLink[key]?[request.id] == nil else {
+            throw ShoalError(.invalidRequest, "request \(request.id) runs already")
+        }
+        requestsByLink[key, default: [:]][request.id] = instance
         do throws(ShoalError) {
             try await head.submit(request) { [self] event in
                 send(.generation(request.id, event), over: link)
-                if event.isTerminal { inboxContinuation.yield(.requestEnded(request.id, link)) }
+                if event.isTerminal { inbox.post(.requestEnded(request.id, link)) }
             }
         } catch {
-            requestsByLink[ObjectIdentifier(link)]?[request.id] = nil
+            requestEnded(request.id, link)
             throw error
         }
+    }
+
+    private func requestEnded(_ request: RequestID, _ link: ControlLink) {
+        let key = ObjectIdentifier(link)
+        requestsByLink[key]?[request] = nil
+        if requestsByLink[key]?.isEmpty == true { requestsByLink[key] = nil }
     }
 
     /// Answers whose reader's node is gone.
@@ -161,12 +219,9 @@ extension Node {
         case .stageNotice(let notice, let instance, let stageIndex):
             await report(notice, instance, stageIndex: stageIndex)
         case .headChanged(let report): headChanged(report)
-        case .headEnded(let instance):
-            heads.remove(instance)
-            ownReports[instance] = nil
-            broadcast(.instances(Array(ownReports.values)))
-        case .orphanCheck(let head): await freeOrphans(of: head)
-        case .requestEnded(let request, let link): requestsByLink[ObjectIdentifier(link)]?[request] = nil
+        case .headEnded(let instance): headEnded(instance)
+        case .orphanCheck(let head, let instances): await freeOrphans(of: head, among: instances)
+        case .requestEnded(let request, let link): requestEnded(request, link)
         }
     }
 
@@ -183,15 +238,22 @@ extension Node {
         case .node(let announcement):
             if announcement.id == link.peer.nodeID { peers.announce(announcement) }
         case .instances(let reports):
-            announced[link.peer.nodeID] = Array(reports.prefix(Limits.instanceCountMax))
+            // Of a node that was lost meanwhile nothing would ever remove them.
+            guard peers.contains(link) else { return }
+            let own = reports.filter { $0.head == link.peer.nodeID }
+            announced[link.peer.nodeID] = Array(own.prefix(Limits.instanceCountMax))
         case .linkAddresses(let addresses):
             for address in addresses.prefix(Limits.peerCountMax) where address != linkAddress {
+                guard (try? LinkAddress(parsing: address)) != nil else { continue }
                 if !peers.connected.values.contains(where: { $0.hello.linkAddress == address }) { connect(to: address) }
             }
         case .stageProgress(let instance, let generation, let stageIndex, let fraction):
-            await tellHead(.progress(generation: generation, fraction: fraction), instance, stageIndex: stageIndex)
+            let notice = StageNotice.progress(generation: generation, fraction: fraction)
+            await tellHead(notice, instance, stageIndex: stageIndex, from: link)
         case .stageLost(let instance, let generation, let stageIndex, let error):
-            await tellHead(.lost(generation: generation, error), instance, stageIndex: stageIndex)
+            await tellHead(.lost(generation: generation, error), instance, stageIndex: stageIndex, from: link)
+        case .stageDisconnected(let instance, let generation, let stageIndex, let error):
+            await tellHead(.disconnected(generation: generation, error), instance, stageIndex: stageIndex, from: link)
         case .generation, .consumed, .cancel: break  // Handled on the data loop, in order.
         }
     }
@@ -204,6 +266,8 @@ extension StageNotice {
             .stageProgress(instance, generation: generation, stageIndex: stageIndex, fraction: fraction)
         case .lost(let generation, let error):
             .stageLost(instance, generation: generation, stageIndex: stageIndex, error)
+        case .disconnected(let generation, let error):
+            .stageDisconnected(instance, generation: generation, stageIndex: stageIndex, error)
         }
     }
 }

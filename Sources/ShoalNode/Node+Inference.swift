@@ -13,8 +13,10 @@ extension Node: InferenceService {
 
     package func generate(_ request: GenerationRequest) async throws(ShoalError) -> GenerationStream {
         let instance = try await instance(serving: request.model)
-        // What is buffered is bounded by the head, which pauses at `unacknowledgedTokenCountMax` tokens.
-        let (events, continuation) = AsyncStream.makeStream(of: GenerationEvent.self)
+        // The head pauses at `unacknowledgedTokenCountMax` tokens, so nothing is dropped unless a foreign one
+        // misbehaves.
+        let (events, continuation) = AsyncStream.makeStream(
+            of: GenerationEvent.self, bufferingPolicy: .bufferingNewest(RequestStreams.undeliveredEventCountMax))
         if let head = heads[instance.id] {
             return try await generate(request, on: head, events, continuation)
         }
@@ -27,13 +29,14 @@ extension Node: InferenceService {
         _ continuation: AsyncStream<GenerationEvent>.Continuation
     ) async throws(ShoalError) -> GenerationStream {
         let id = request.id
-        continuation.onTermination = { reason in
-            guard case .cancelled = reason else { return }
-            head.eventLoop.execute { head.assumeIsolated { $0.cancel(id) } }
-        }
         try await head.submit(request) { event in
             continuation.yield(event)
             if event.isTerminal { continuation.finish() }
+        }
+        // Not before: a request that was refused must not cancel another one of the same id.
+        continuation.onTermination = { reason in
+            guard case .cancelled = reason else { return }
+            head.eventLoop.execute { head.assumeIsolated { $0.cancel(id) } }
         }
         return GenerationStream(events: events) { tokenCount in
             head.eventLoop.execute { head.assumeIsolated { $0.consumed(id, tokenCount: tokenCount) } }
@@ -51,17 +54,18 @@ extension Node: InferenceService {
                 "node \(instance.headName), which answers for \(instance.model), is not connected to this node")
         }
         let id = request.id
-        streams.open(id, head: instance.head, continuation: continuation)
-        continuation.onTermination = { [self] reason in
-            guard case .cancelled = reason, streams.close(id) else { return }
-            send(.cancel(id, instance.id), over: link)
+        guard streams.open(id, over: link, continuation: continuation) else {
+            throw ShoalError(.invalidRequest, "request \(id) runs already")
         }
         do throws(ShoalError) {
-            _ = try await ask(
-                instance.head, .generate(request, instance.id), deadline: configuration.limits.textDeadline)
+            _ = try await ask(link, .generate(request, instance.id), deadline: configuration.limits.textDeadline)
         } catch {
             if streams.close(id) { send(.cancel(id, instance.id), over: link) }
             throw error
+        }
+        continuation.onTermination = { [self] reason in
+            guard case .cancelled = reason, streams.close(id) else { return }
+            send(.cancel(id, instance.id), over: link)
         }
         return GenerationStream(events: events) { [self] tokenCount in
             send(.consumed(id, instance.id, tokenCount: tokenCount), over: link)

@@ -25,7 +25,7 @@ extension Node {
                     peers.removeTarget(address)
                     return
                 }
-                let closing = attach(connection, hello)
+                let closing = try attach(connection, hello)
                 peers.targetConnected(address, to: hello.nodeID)
                 delay = configuration.limits.redialDelay
                 let reason = await closing.wait()
@@ -42,7 +42,9 @@ extension Node {
     /// A link that the other side dialled.
     func accept(_ connection: FrameConnection, _ hello: LinkHello) async {
         switch hello.purpose {
-        case .control: attach(connection, hello)
+        case .control:
+            // `attach` has told the peer why.
+            _ = try? attach(connection, hello)
         case .data(let instance, let generation, boundary: _):
             guard let stage = stages[instance] else {
                 connection.close(
@@ -53,8 +55,13 @@ extension Node {
         }
     }
 
-    @discardableResult
-    private func attach(_ connection: FrameConnection, _ hello: LinkHello) -> LinkClosing {
+    /// Throws, and closes the connection, when there is no room for it.
+    private func attach(_ connection: FrameConnection, _ hello: LinkHello) throws(ShoalError) -> LinkClosing {
+        guard peers.hasRoom(for: hello.nodeID) else {
+            let error = ShoalError(.overloaded, "node \(configuration.name) has as many links as it takes")
+            connection.close(because: error)
+            throw error
+        }
         let handler = NodeControlHandler(node: self)
         let link = ControlLink(connection: connection, peer: hello, handler: handler)
         if peers.add(link, hello: hello) {
@@ -70,38 +77,55 @@ extension Node {
 
     func linkClosed(_ link: ControlLink, because error: ShoalError?) async {
         let node = link.peer.nodeID
-        guard peers.remove(link, of: node) else { return }
-        logger.info("node disconnected", metadata: ["node.id": "\(node)", "reason": "\(error?.message ?? "closed")"])
         let lost = ShoalError(
             .linkLost,
             "the link to node \(link.peer.nodeName) was lost: \(error?.message ?? "it closed the connection")")
+        // Answers come over the link of their request, also when the node has another one.
+        streams.fail(allOver: link, with: lost)
+        guard peers.remove(link, of: node) else { return }
+        logger.info("node disconnected", metadata: ["node.id": "\(node)", "reason": "\(error?.message ?? "closed")"])
         announced[node] = nil
-        streams.fail(allOf: node, with: lost)
         for head in heads.all { await head.nodeLost(node, lost) }
         scheduleOrphanCheck(for: node)
     }
 
     /// Stages whose head does not come back are freed, so that a dead head does not hold other nodes' memory.
     private func scheduleOrphanCheck(for head: NodeID) {
-        guard stageHeads.values.contains(head) else { return }
+        let instances = Set(stageHeads.filter { $0.value == head }.keys)
+        guard !instances.isEmpty else { return }
         let grace = configuration.limits.orphanedStageGrace
-        dataLoop.scheduleTask(in: TimeAmount(grace)) { [inboxContinuation] in
-            inboxContinuation.yield(.orphanCheck(head))
+        dataLoop.scheduleTask(in: TimeAmount(grace)) { [inbox] in
+            inbox.post(.orphanCheck(head, among: instances))
         }
     }
 
-    func freeOrphans(of head: NodeID) async {
-        guard peers.link(to: head) == nil else { return }
-        for (instance, owner) in stageHeads where owner == head { await unloadStage(instance) }
+    /// `instances` had stages here when the link to `head` was lost. A head that is back and knows them no longer, or
+    /// has given them up, was restarted, or could not say so when it stopped them.
+    func freeOrphans(of head: NodeID, among instances: Set<InstanceID>) async {
+        let isBack = peers.link(to: head) != nil
+        let alive = Set((announced[head] ?? []).filter(\.phase.isAlive).map(\.id))
+        for instance in instances where stageHeads[instance] == head {
+            if isBack, alive.contains(instance) { continue }
+            await unloadStage(instance)
+        }
     }
 
     func announceRegularly() async {
-        while !Task.isCancelled {
-            // Cancellation ends the wait, and the loop with it.
-            try? await Task.sleep(for: configuration.limits.announcementInterval)
+        // Cancellation ends the wait, and the loop with it.
+        while (try? await Task.sleep(for: configuration.limits.announcementInterval)) != nil {
             broadcast(.node(announcement()))
-            for head in heads.all { await head.refresh() }
             broadcast(.instances(Array(ownReports.values)))
+            configuration.onChange()
+        }
+    }
+
+    /// Apart from the announcements, which must not wait for an engine that does not answer.
+    func refreshRegularly() async {
+        // Cancellation ends the wait, and the loop with it.
+        while (try? await Task.sleep(for: configuration.limits.announcementInterval)) != nil {
+            await withDiscardingTaskGroup { group in
+                for head in heads.all { group.addTask { await head.refresh() } }
+            }
         }
     }
 
@@ -131,6 +155,13 @@ extension Node {
         guard let link = peers.link(to: node) else {
             throw ShoalError(.linkLost, "node \(node) is not connected to node \(configuration.name)")
         }
+        return try await ask(link, request, deadline: deadline)
+    }
+
+    /// Asks over one certain link.
+    func ask(_ link: ControlLink, _ request: ControlRequest, deadline: Duration) async throws(ShoalError)
+        -> ControlReply
+    {
         let body = try await link.request(FrameJSON.encode(request), deadline: deadline)
         return try FrameJSON.decode(ControlReply.self, from: body)
     }

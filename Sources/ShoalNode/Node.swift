@@ -21,13 +21,14 @@ package actor Node {
     nonisolated let streams = RequestStreams()
     nonisolated let heads = HeadTable()
     /// Control events that need no order among requests, handled one by one.
-    nonisolated let inbox: AsyncStream<NodeEvent>
-    nonisolated let inboxContinuation: AsyncStream<NodeEvent>.Continuation
+    nonisolated let inbox = NodeInbox()
 
     var peers = PeerTable()
     var stages: [InstanceID: StageHost] = [:]
     /// Which node heads the stages held here.
     var stageHeads: [InstanceID: NodeID] = [:]
+    /// Instances whose head unloaded them here, oldest first: a `prepareStage` that was under way comes too late.
+    var unloadedInstances: [InstanceID] = []
     /// By head.
     var announced: [NodeID: [InstanceReport]] = [:]
     var ownReports: [InstanceID: InstanceReport] = [:]
@@ -39,8 +40,7 @@ package actor Node {
     let dialRequests: AsyncStream<String>
     let dialRequestsContinuation: AsyncStream<String>.Continuation
 
-    /// Events that wait for the node's attention; more are dropped, the next announcement repeats what matters.
-    static let inboxEventCountMax = 4096
+    static let unloadedInstanceCountMax = Limits.instanceCountMax
 
     /// Reads or makes the node's identity. Throws `fileUnreadable` when the data folder cannot be used.
     package init(configuration: NodeConfiguration, launcher: any EngineLauncher, logger: Logger) throws(ShoalError) {
@@ -52,7 +52,6 @@ package actor Node {
         models = ModelLibrary(folders: configuration.modelFolders)
         dataLoop = MultiThreadedEventLoopGroup.singleton.next()
         linkAddress = configuration.linkAddress
-        (inbox, inboxContinuation) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(Self.inboxEventCountMax))
         (dialRequests, dialRequestsContinuation) = AsyncStream.makeStream(
             bufferingPolicy: .bufferingNewest(Limits.peerCountMax))
     }
@@ -65,6 +64,7 @@ package actor Node {
         for address in configuration.peerAddresses { connect(to: address) }
         await withDiscardingTaskGroup { group in
             group.addTask { await self.announceRegularly() }
+            group.addTask { await self.refreshRegularly() }
             group.addTask { await self.handleInbox() }
             for await address in self.dialRequests {
                 group.addTask { await self.keepConnected(to: address) }
@@ -84,7 +84,9 @@ package actor Node {
             hello: { [identity] in identity.hello(purpose: .control) },
             onLink: { [weak self] connection, hello in
                 guard let self else { return connection.close(because: nil) }
-                inboxContinuation.yield(.linkAccepted(connection, hello))
+                guard inbox.post(.linkAccepted(connection, hello)) else {
+                    return connection.close(because: nil)  // The node has ended.
+                }
             })
         self.listener = listener
         linkAddress = listener.boundAddress.description
@@ -92,23 +94,31 @@ package actor Node {
     }
 
     private func handleInbox() async {
-        for await event in inbox { await handle(event) }
+        for await event in inbox.events {
+            inbox.taken()
+            await handle(event)
+            configuration.onChange()
+        }
     }
 
-    /// Ends requests, engines and links, in that order.
+    /// Ends requests, engines and links, in that order. Nobody takes events of the inbox any more.
     private func shutDown() async {
         isStopping = true
-        for head in heads.all {
-            await head.stop(ShoalError(.unavailable, "node \(configuration.name) is shutting down"))
-        }
-        for stage in stages.values { await stage.unload() }
-        stages = [:]
         await listener?.close()
-        for peer in peers.connected.values {
-            for link in peer.links {
-                link.close(because: ShoalError(.linkLost, "node \(configuration.name) shut down"))
-            }
+        let reason = ShoalError(.unavailable, "node \(configuration.name) is shutting down")
+        streams.fail(allOver: nil, with: reason)
+        await withDiscardingTaskGroup { group in
+            for head in heads.all { group.addTask { await head.stop(reason) } }
         }
+        for head in heads.all { heads.remove(head.order.id) }
+        ownReports = [:]
+        for instance in Array(stages.keys) { await unloadStage(instance) }
+        for link in peers.connected.values.flatMap(\.links) {
+            link.close(because: ShoalError(.linkLost, "node \(configuration.name) shut down"))
+        }
+        peers = PeerTable()
+        announced = [:]
+        requestsByLink = [:]
     }
 }
 
@@ -121,6 +131,6 @@ enum NodeEvent: Sendable {
     case headChanged(InstanceReport)
     case headEnded(InstanceID)
     case requestEnded(RequestID, ControlLink)
-    /// The head did not come back within the grace.
-    case orphanCheck(NodeID)
+    /// The grace is over for stages whose head was lost.
+    case orphanCheck(NodeID, among: Set<InstanceID>)
 }

@@ -21,6 +21,8 @@ package struct NodeConfiguration: Sendable {
     /// Folders searched for models, besides the paths that requests name.
     package var modelFolders: [String]
     package var limits: NodeLimits
+    /// Called after the node took note of something that may show in its reports. Any thread; must not block.
+    package var onChange: @Sendable () -> Void
 
     package init(name: String, dataDirectory: String, linkAddress: String) {
         self.name = name
@@ -33,6 +35,7 @@ package struct NodeConfiguration: Sendable {
         memoryLimit = nil
         modelFolders = []
         limits = NodeLimits()
+        onChange = {}
     }
 }
 

@@ -41,7 +41,8 @@ package struct FrameReader {
         }
     }
 
-    /// The next whole frame; nil when more bytes are needed. Throws `protocolViolation`, after which the stream is over.
+    /// The next whole frame; nil when more bytes are needed. Throws `protocolViolation`, after which the stream is
+    /// over.
     package mutating func next() throws(ShoalError) -> Frame? { try decoder.nextFrame(in: &buffer) }
 
     /// At the end of the stream: throws when it ended inside a frame.

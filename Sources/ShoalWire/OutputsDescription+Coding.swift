@@ -8,7 +8,8 @@ extension OutputsDescription {
     private static let tokenByteCountMin = 11
     private static let subject = "an outputs frame"
 
-    /// The answer to the micro-batch `number`; `payload` holds the logits (float32, row-major, little-endian) or nothing.
+    /// The answer to the micro-batch `number`; `payload` holds the logits (float32, row-major, little-endian) or
+    /// nothing.
     ///
     /// Throws `protocolViolation` when the receiver would refuse it.
     package func frame(

@@ -10,6 +10,6 @@ struct Shoal: AsyncParsableCommand {
         version: ShoalVersion.current,
         subcommands: [
             ServeCommand.self, RunCommand.self, LoadCommand.self, PlanCommand.self, PsCommand.self, NodesCommand.self,
-            StopCommand.self, LinksCommand.self, DoctorCommand.self, VersionCommand.self,
+            StopCommand.self, LogsCommand.self, LinksCommand.self, DoctorCommand.self, VersionCommand.self,
         ])
 }

@@ -51,13 +51,13 @@ struct NetworkEndpointTests {
             ("../x.gguf", "/x.gguf"), ("/m/./a/../x.gguf", "/m/x.gguf"), ("~/x.gguf", "/home/ann/x.gguf"),
         ])
     func model(text: String, expected: String) {
-        let argument = ModelArgument(text, currentDirectory: "/work", home: "/home/ann") { $0 == "/srv/here.gguf" }
+        let argument = ModelArgument(text, currentDirectory: "/srv", home: "/home/ann") { $0 == "/srv/here.gguf" }
         #expect(argument.resolved == expected)
     }
 
     @Test("a file may be served under its name, with or without its ending")
     func servedNames() {
-        let argument = ModelArgument("./m/x.gguf", currentDirectory: "/work", home: nil) { _ in true }
+        let argument = ModelArgument("./m/x.gguf", currentDirectory: "/srv", home: nil) { _ in true }
         #expect(argument.servedNames == ["./m/x.gguf", "/srv/m/x.gguf", "x.gguf", "x"])
     }
 

@@ -15,7 +15,7 @@ import Testing
 struct ServeSettingsTests {
     private func machine(_ environment: [String: String] = [:]) -> MachineFacts {
         MachineFacts(
-            hostName: "ann's box", processorCount: 6, currentDirectory: "/work",
+            hostName: "ann's box", processorCount: 6, currentDirectory: "/srv",
             environment: ["HOME": "/home/ann"].merging(environment) { $1 })
     }
 
@@ -66,7 +66,7 @@ struct ServeSettingsTests {
         #expect(settings.memory == ByteCount(1 << 30))
         #expect(settings.peers.map(\.description) == ["a:1", "b:2"])
         #expect(settings.api.description == "0.0.0.0:1")
-        #expect(settings.modelDirectories == ["/work/m", "/n"])
+        #expect(settings.modelDirectories == ["/srv/m", "/n"])
     }
 
     @Test("SHOAL_CONFIG names the file too, and numbers in it may be numbers")

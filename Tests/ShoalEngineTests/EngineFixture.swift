@@ -36,8 +36,8 @@ struct EngineFixture {
         try FileManager.default.removeItem(atPath: folder)
     }
 
-    /// A launcher whose engine is a shell script. It runs `preparation`, says `started`, then runs `script`, in which `$frames` is a folder
-    /// for more frames.
+    /// A launcher whose engine is a shell script. It runs `preparation`, says `started`, then runs `script`, in which
+    /// `$frames` is a folder for more frames.
     func launcher(
         preparation: String = ":", script: String, build: EngineBuild = EngineFixture.build,
         configure: (inout ProcessEngineLauncher.Configuration) -> Void = { _ in }

@@ -45,6 +45,14 @@ struct RouteTests {
         #expect(try await GatewayHarness().send(.get, "/").text == "Shoal \(ShoalVersion.current) is running\n")
     }
 
+    @Test("logs are asked for by node or instance, and nobody's logs are not found")
+    func logs() async throws {
+        let harness = GatewayHarness()
+        #expect(try await harness.send(.get, "/shoal/v1/logs/a").json[0]["lines"]?[0] == "loaded")
+        #expect(try await harness.send(.get, "/shoal/v1/logs/0000000000000abc").json[0]["nodeName"] == "a")
+        #expect(try await harness.send(.get, "/shoal/v1/logs/nope").error["code"] == "not_found")
+    }
+
     @Test("nodes, instances and the version are JSON of the reports")
     func reports() async throws {
         let harness = GatewayHarness()

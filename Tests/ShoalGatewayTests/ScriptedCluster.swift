@@ -50,6 +50,17 @@ final class ScriptedCluster: ClusterService {
         DoctorReport(checks: [DoctorCheck(.failure, "a cannot reach b", advice: "open the port")])
     }
 
+    func engineLogs(of nodeOrInstance: String) async throws(ShoalError) -> [EngineLogReport] {
+        guard nodeOrInstance == "a" || nodeOrInstance == "\(Self.instance)" else {
+            throw ShoalError(.notFound, "there is no node and no instance \"\(nodeOrInstance)\"")
+        }
+        return [
+            EngineLogReport(
+                instance: Self.instance, model: "tiny", nodeName: "a", stageIndex: 0, processID: 7, launch: nil,
+                lines: ["loaded"])
+        ]
+    }
+
     private func report(model: String) -> InstanceReport {
         InstanceReport(
             id: Self.instance, model: model, family: "llama", head: Self.node, headName: "a", phase: .ready,

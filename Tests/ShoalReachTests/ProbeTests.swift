@@ -77,7 +77,7 @@ struct ProbeTests {
             .childChannelOption(.autoRead, value: false)
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
-                    try FrameConnection.attach(to: channel, LinkConfiguration()).start(ProbeResponder())
+                    try FrameConnection.attachingPlain(to: channel).start(ProbeResponder())
                 }
             }
             .bind(host: "127.0.0.1", port: 0).get()
@@ -87,7 +87,7 @@ struct ProbeTests {
         let connection = try await ClientBootstrap(group: loop)
             .channelOption(.autoRead, value: false)
             .connect(host: "127.0.0.1", port: port) { channel in
-                channel.eventLoop.makeCompletedFuture { try FrameConnection.attach(to: channel, LinkConfiguration()) }
+                channel.eventLoop.makeCompletedFuture { try FrameConnection.attachingPlain(to: channel) }
             }
         let quality = try await LinkProber.measure(on: connection)
         #expect(quality.pingCount == 9)
@@ -106,7 +106,7 @@ struct ProbeTests {
         let connection = try await ClientBootstrap(group: loop)
             .channelOption(.autoRead, value: false)
             .connect(host: "127.0.0.1", port: try #require(server.localAddress?.port)) { channel in
-                channel.eventLoop.makeCompletedFuture { try FrameConnection.attach(to: channel, LinkConfiguration()) }
+                channel.eventLoop.makeCompletedFuture { try FrameConnection.attachingPlain(to: channel) }
             }
         await #expect(throws: ShoalError.self) { try await LinkProber.measure(on: connection) }
         try await server.close()

@@ -72,7 +72,7 @@ enum ShoalProbe {
             .childChannelOption(.autoRead, value: false)
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
-                    try FrameConnection.attach(to: channel, LinkConfiguration()).start(ProbeResponder())
+                    try FrameConnection.attachingPlain(to: channel).start(ProbeResponder())
                 }
             }
             .bind(host: "0.0.0.0", port: Int(linkPort)).get()
@@ -87,7 +87,7 @@ enum ShoalProbe {
         let connection = try await ClientBootstrap(group: loop)
             .channelOption(.autoRead, value: false)
             .connect(host: target.address.host, port: Int(target.address.port)) { channel in
-                channel.eventLoop.makeCompletedFuture { try FrameConnection.attach(to: channel, LinkConfiguration()) }
+                channel.eventLoop.makeCompletedFuture { try FrameConnection.attachingPlain(to: channel) }
             }
         row.quality = try await LinkProber.measure(on: connection)
         return row

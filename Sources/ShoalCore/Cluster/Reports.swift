@@ -88,6 +88,8 @@ package struct InstanceReport: Hashable, Sendable, Codable {
     package var runningRequestCount: Int
     package var queuedRequestCount: Int
     package var createdUnixSeconds: Int
+    /// In order; the last one is the present.
+    package var phases: [PhaseReport]
 
     package init(
         id: InstanceID, model: String, family: String, head: NodeID, headName: String, phase: InstancePhase,
@@ -105,6 +107,7 @@ package struct InstanceReport: Hashable, Sendable, Codable {
         self.createdUnixSeconds = createdUnixSeconds
         runningRequestCount = 0
         queuedRequestCount = 0
+        phases = []
     }
 }
 

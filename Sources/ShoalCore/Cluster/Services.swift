@@ -18,6 +18,8 @@ package protocol ClusterService: Sendable {
     func load(_ request: LoadRequest) async throws(ShoalError) -> InstanceReport
     /// Stops an instance and frees it on every node. Throws `notFound`.
     func stop(_ instance: InstanceID) async throws(ShoalError)
+    /// The last lines of the engines of one node (by name) or one instance (by id or model). Throws `notFound`.
+    func engineLogs(of nodeOrInstance: String) async throws(ShoalError) -> [EngineLogReport]
     /// Who reaches whom, as measured.
     func links() async throws(ShoalError) -> ReachReport
     /// What is wrong with the cluster and what to do about it.

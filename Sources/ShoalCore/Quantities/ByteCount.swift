@@ -30,7 +30,11 @@ package struct ByteCount: Hashable, Sendable, Comparable, CustomStringConvertibl
     package var mebibytes: Double { Double(rawValue) / 1_048_576 }
 
     package static func < (left: ByteCount, right: ByteCount) -> Bool { left.rawValue < right.rawValue }
-    package static func + (left: ByteCount, right: ByteCount) -> ByteCount { ByteCount(left.rawValue + right.rawValue) }
+    /// Sizes come from other nodes too, so a sum that does not fit stops at the largest number.
+    package static func + (left: ByteCount, right: ByteCount) -> ByteCount {
+        let (sum, overflows) = left.rawValue.addingReportingOverflow(right.rawValue)
+        return ByteCount(overflows ? .max : sum)
+    }
     package static func += (left: inout ByteCount, right: ByteCount) { left = left + right }
     package static func * (left: ByteCount, right: Int) -> ByteCount { ByteCount(left.rawValue * right) }
 

@@ -63,7 +63,8 @@ final class ChildProcess: Sendable {
         return try result.get()
     }
 
-    /// Notes that the end that follows is this node's wish. Before anything that may cause it, such as closing the socket.
+    /// Notes that the end that follows is this node's wish. Before anything that may cause it, such as closing the
+    /// socket.
     func expectEnd() { state.withLock { $0.wasStopRequested = true } }
 
     /// Whether `expectEnd` came.

@@ -4,8 +4,8 @@
     internal import Foundation
 #endif
 
-/// Which environment variables an engine gets. It needs none of the daemon's secrets, so it gets a list of what libllama
-/// and its back ends read, and nothing else.
+/// Which environment variables an engine gets. It needs none of the daemon's secrets, so it gets a list of what
+/// libllama and its back ends read, and nothing else.
 package enum EngineEnvironment {
     private static let names: Set<String> = [
         // Finding programs, libraries, folders and the language of messages.

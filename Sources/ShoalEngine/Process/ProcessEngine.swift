@@ -8,15 +8,17 @@ final class ProcessEngine: EngineHandle {
     static let killSignal: Int32 = 9
 
     let build: EngineBuild
+    let launchRecord: LaunchRecord?
     private let session: EngineSession
     private let ending: EngineEnding
     private let log: EngineLog
 
-    init(session: EngineSession, ending: EngineEnding, log: EngineLog, build: EngineBuild) {
+    init(session: EngineSession, ending: EngineEnding, log: EngineLog, build: EngineBuild, launchRecord: LaunchRecord) {
         self.session = session
         self.ending = ending
         self.log = log
         self.build = build
+        self.launchRecord = launchRecord
     }
 
     var connection: FrameConnection { session.connection }

@@ -72,7 +72,10 @@ package struct ProcessEngineLauncher: EngineLauncher {
             })
         do throws(ShoalError) {
             let build = try await session.start(deadline: configuration.startDeadline)
-            return ProcessEngine(session: session, ending: ending, log: log, build: build)
+            let record = LaunchRecord(
+                command: [configuration.executablePath] + configuration.arguments,
+                environment: configuration.environment)
+            return ProcessEngine(session: session, ending: ending, log: log, build: build, launchRecord: record)
         } catch {
             ending.askFor()
             connection.close(because: nil)

@@ -74,7 +74,7 @@ package final class FrameConnection: Sendable {
     func countSent(_ frame: Frame) { countsStorage.withLock { $0.addSent(frame) } }
 
     /// In a channel initializer: makes `channel` a connection that waits for `start`.
-    package static func attach(to channel: any Channel, _ configuration: LinkConfiguration) throws -> FrameConnection {
+    static func attach(to channel: any Channel, _ configuration: LinkConfiguration) throws -> FrameConnection {
         let handler = FrameConnectionHandler(configuration: configuration)
         try channel.pipeline.syncOperations.addHandler(handler)
         let connection = FrameConnection(channel: channel, handler: handler)

@@ -102,6 +102,8 @@ package enum ControlRequest: Sendable, Codable {
     case startInstance(InstanceOrder)
     case stopInstance(InstanceID)
     case generate(GenerationRequest, InstanceID)
+    /// Of the stages held by the receiver; nil means of all instances.
+    case engineLogs(InstanceID?)
 }
 
 /// Answers to `ControlRequest`.
@@ -110,6 +112,7 @@ package enum ControlReply: Sendable, Codable {
     case stagePrepared(StagePrepared)
     case stage(StageSnapshot)
     case instance(InstanceReport)
+    case engineLogs([EngineLogReport])
 }
 
 /// One-way messages between nodes; JSON in `controlEvent` frames.
@@ -122,6 +125,8 @@ package enum ControlEvent: Sendable, Codable {
     case linkAddresses([String])
     case stageProgress(InstanceID, generation: UInt32, stageIndex: Int, fraction: Double)
     case stageLost(InstanceID, generation: UInt32, stageIndex: Int, ShoalError)
+    /// The stage's engine lives, but its link to the next stage broke.
+    case stageDisconnected(InstanceID, generation: UInt32, stageIndex: Int, ShoalError)
     case generation(RequestID, GenerationEvent)
     case consumed(RequestID, InstanceID, tokenCount: Int)
     case cancel(RequestID, InstanceID)

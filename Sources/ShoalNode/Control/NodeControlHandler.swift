@@ -31,12 +31,22 @@ final class NodeControlHandler: ControlLinkHandler {
             node.heads[instance]?.assumeIsolated { $0.consumed(request, tokenCount: tokenCount) }
         case .cancel(let request, let instance):
             node.heads[instance]?.assumeIsolated { $0.cancel(request) }
-        default: node.inboxContinuation.yield(.control(event, link))
+        default: forward(event, from: link)
+        }
+    }
+
+    /// Announcements are repeated, so that one more or less does not matter.
+    private func forward(_ event: ControlEvent, from link: ControlLink) {
+        guard !node.inbox.post(.control(event, link)) else { return }
+        switch event {
+        case .stageLost, .stageDisconnected:
+            link.close(because: ShoalError(.overloaded, "more control events came than this node can handle"))
+        default: break
         }
     }
 
     func closed(_ link: ControlLink, because error: ShoalError?) {
-        node.inboxContinuation.yield(.linkClosed(link, error))
+        node.inbox.post(.linkClosed(link, error))
         closing.resolve(error)
     }
 }

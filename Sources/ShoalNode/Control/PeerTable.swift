@@ -1,8 +1,8 @@
 import ShoalCore
 import ShoalLinks
 
-/// The nodes that this one has or wants links to, as a value. Several links to one peer are normal (both sides dialled);
-/// the oldest living one is used.
+/// The nodes that this one has or wants links to, as a value. Several links to one peer are normal (both sides
+/// dialled); the oldest living one is used.
 struct PeerTable {
     /// A connected node.
     struct Peer {
@@ -16,6 +16,9 @@ struct PeerTable {
         var connectedTo: NodeID?
         var problem: String?
     }
+
+    /// Links to one node: one per side that dialled, and some that die while others are made.
+    static let linkCountMax = 8
 
     private(set) var connected: [NodeID: Peer] = [:]
     private(set) var targets: [String: Target] = [:]
@@ -37,6 +40,16 @@ struct PeerTable {
 
     /// An address that turned out to be this node's own.
     mutating func removeTarget(_ address: String) { targets[address] = nil }
+
+    /// Whether there is room for a link to this node.
+    func hasRoom(for node: NodeID) -> Bool {
+        guard let peer = connected[node] else { return connected.count < Limits.peerCountMax }
+        return peer.links.count < Self.linkCountMax
+    }
+
+    func contains(_ link: ControlLink) -> Bool {
+        connected[link.peer.nodeID]?.links.contains { $0 === link } ?? false
+    }
 
     /// True if the node had no link before.
     mutating func add(_ link: ControlLink, hello: LinkHello) -> Bool {

@@ -122,8 +122,8 @@ extension HeadService {
     func firstStageLinkClosed(generation: UInt32, because error: ShoalError?) {
         guard firstStageLink != nil, generation == lifecycle.generation else { return }
         firstStageLink = nil
-        let cause = error ?? ShoalError(.linkLost, "node \(order.stages[0].nodeName) closed the data link")
-        stageLost(0, generation: generation, error: cause)
+        let cause = error ?? ShoalError(.linkLost, "it was closed")
+        dataLinkLost(after: nil, generation: generation, error: cause)
     }
 }
 

@@ -13,6 +13,9 @@ extension HeadService {
         var sampling = request.sampling
         if let grammar = try await grammar(for: request.responseFormat) { sampling.grammar = grammar }
         try requireServing()
+        guard !forgetEarlyCancel(request.id) else {
+            throw ShoalError(.cancelled, "request \(request.id) was cancelled before it could run")
+        }
         guard sinks[request.id] == nil else { throw ShoalError(.invalidRequest, "request \(request.id) runs already") }
         let tokenized = TokenizedRequest(
             id: request.id, promptTokens: prompt, sampling: sampling, stopSequences: request.stopSequences,
@@ -24,10 +27,23 @@ extension HeadService {
         perform(actions)
     }
 
-    /// The reader left.
+    /// The reader left. Its sink hears `failed` all the same, so that whoever keeps books about it can close them.
+    ///
+    /// A request that is not known is still being tokenized, or ended already; `submit` must not run it in the first
+    /// case.
     func cancel(_ id: RequestID) {
-        sinks[id] = nil
+        guard sinks[id] != nil else {
+            if earlyCancels.count >= Self.earlyCancelCountMax { earlyCancels.removeFirst() }
+            return earlyCancels.append(id)
+        }
         perform(scheduler?.cancel(id, now: now) ?? [])
+    }
+
+    /// Whether the reader left before the request could be submitted.
+    private func forgetEarlyCancel(_ id: RequestID) -> Bool {
+        guard let index = earlyCancels.firstIndex(of: id) else { return false }
+        earlyCancels.remove(at: index)
+        return true
     }
 
     func consumed(_ id: RequestID, tokenCount: Int) {

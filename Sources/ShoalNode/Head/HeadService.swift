@@ -8,8 +8,8 @@ import ShoalWire
 
 /// The head of one instance: brings its stages up, schedules its requests and turns sampled tokens into text.
 ///
-/// Decisions are made by `InstanceLifecycle` and `HeadScheduler`; this actor executes their actions. It lives on the data
-/// loop beside the last stage, so sampled tokens reach the scheduler without a hop.
+/// Decisions are made by `InstanceLifecycle` and `HeadScheduler`; this actor executes their actions. It lives on the
+/// data loop beside the last stage, so sampled tokens reach the scheduler without a hop.
 package actor HeadService {
     nonisolated let eventLoop: any EventLoop
     nonisolated package var unownedExecutor: UnownedSerialExecutor { eventLoop.executor.asUnownedSerialExecutor() }
@@ -24,7 +24,15 @@ package actor HeadService {
     /// Made when the stages are loaded for the first time.
     var scheduler: HeadScheduler?
     var sinks: [RequestID: Sink] = [:]
+    /// Requests whose reader left before they were submitted, oldest first; most are of requests that had just ended.
+    var earlyCancels: [RequestID] = []
+    /// More than one head's clients can have on the way at once.
+    static let earlyCancelCountMax = 2 * Limits.queuedRequestCountMax
     var stageLoads: [StageLoaded?]
+    /// What each stage's engine was built from, as of its last preparation.
+    private var builds: [EngineBuild?]
+    /// Stages that may hold memory: they were asked to prepare, and not yet to unload.
+    private var stagesToRelease: Set<Int> = []
     var snapshots: [StageSnapshot?]
     /// The last stage, on this node.
     var lastStage: StageHost?
@@ -49,6 +57,7 @@ package actor HeadService {
         self.logger = logger
         startedAt = clock.now
         stageLoads = Array(repeating: nil, count: order.stages.count)
+        builds = Array(repeating: nil, count: order.stages.count)
         snapshots = Array(repeating: nil, count: order.stages.count)
         lifecycle = InstanceLifecycle(
             stageCount: order.stages.count, configuration: InstanceLifecycleConfiguration(), now: .zero)
@@ -97,6 +106,19 @@ package actor HeadService {
         perform(lifecycle.stageLost(index, error: error.during(place), now: now))
     }
 
+    /// The data link from a stage to the next one, or from the head to stage 0 (`index` nil), broke. Both engines may
+    /// well live: all stages are reset, none is loaded again unless it is found lost.
+    func dataLinkLost(after index: Int?, generation: UInt32, error: ShoalError) {
+        let next = index.map { $0 + 1 } ?? 0
+        guard order.stages.indices.contains(next), generation == lifecycle.generation else { return }
+        let sender = index.map { "stage \($0) on node \(order.stages[$0].nodeName)" } ?? "the head"
+        let receiver = "stage \(next) on node \(order.stages[next].nodeName)"
+        let lost = ShoalError(.linkLost, "the link from \(sender) to \(receiver) was lost: \(error.message)")
+        // One of them applies: requests are running, or the warm-up is.
+        perform(lifecycle.pipelineBroken(generation: generation, error: lost, now: now))
+        perform(lifecycle.warmUpFailed(generation: generation, error: lost, now: now))
+    }
+
     func nodeLost(_ lost: NodeID, _ error: ShoalError) {
         for (index, stage) in order.stages.enumerated() where stage.node == lost {
             perform(lifecycle.stageLost(index, error: error, now: now))
@@ -131,7 +153,12 @@ package actor HeadService {
             logger.error("instance failed", metadata: ["error": "\(error)"])
             closeFirstStageLink()
             perform(scheduler?.stop(error) ?? [])
-        case .becameStopped: end()
+            run { await $0.releaseForgottenStages() }
+        case .becameStopped:
+            run { head in
+                await head.releaseForgottenStages()
+                head.end()
+            }
         }
     }
 
@@ -140,7 +167,7 @@ package actor HeadService {
         closeFirstStageLink()
         for task in tasks.values { task.cancel() }
         tasks = [:]
-        node.inboxContinuation.yield(.headEnded(order.id))
+        node.inbox.post(.headEnded(order.id))
         let waiters = stopWaiters
         stopWaiters = []
         for waiter in waiters { waiter.resume() }
@@ -148,10 +175,16 @@ package actor HeadService {
 
     private func prepare(_ index: Int, _ generation: UInt32, isReset: Bool) {
         lifecycle.stageEngineStarted(index, generation: generation, now: now)
+        stagesToRelease.insert(index)
         run { head in
             let result = await head.askForStage(index, generation)
             switch result {
             case .success(let prepared):
+                head.builds[index] = prepared.build
+                if let error = head.mismatch(of: prepared.build, at: index) {
+                    return head.perform(
+                        head.lifecycle.stageFailed(index, generation: generation, error: error, now: head.now))
+                }
                 head.stageLoads[index] = prepared.loaded
                 head.perform(
                     isReset
@@ -179,6 +212,19 @@ package actor HeadService {
         }
     }
 
+    /// Why an engine of this build cannot work with the others; nil when it can. The code is one that no retry cures.
+    private func mismatch(of build: EngineBuild, at index: Int) -> ShoalError? {
+        for (other, otherBuild) in builds.enumerated() {
+            guard let otherBuild, otherBuild != build else { continue }
+            return ShoalError(
+                .invalidPlacement,
+                "the engine of stage \(index) on node \(order.stages[index].nodeName) is \(build), "
+                    + "that of stage \(other) on node \(order.stages[other].nodeName) is \(otherBuild); "
+                    + "install the same build of Shoal on both")
+        }
+        return nil
+    }
+
     private func assignment(_ index: Int, _ generation: UInt32) -> StageAssignment {
         let limits = node.configuration.limits
         let isLast = index == order.stages.count - 1
@@ -194,16 +240,26 @@ package actor HeadService {
 
     private func unload(_ index: Int) {
         run { head in
-            do throws(ShoalError) {
-                _ = try await head.node.ask(
-                    head.order.stages[index].node, .unloadStage(head.order.id),
-                    deadline: head.node.configuration.limits.requestDeadline)
-            } catch {
-                // A node that is gone has nothing loaded; one that cannot be reached frees orphans by itself.
-                head.logger.info("a stage could not be unloaded", metadata: ["stage": "\(index)", "error": "\(error)"])
-            }
+            await head.release(index)
             head.perform(head.lifecycle.stageUnloaded(index, now: head.now))
         }
+    }
+
+    private func release(_ index: Int) async {
+        stagesToRelease.remove(index)
+        do throws(ShoalError) {
+            _ = try await node.ask(
+                order.stages[index].node, .unloadStage(order.id), deadline: node.configuration.limits.requestDeadline)
+        } catch {
+            // A node that is gone has nothing loaded; one that cannot be reached frees orphans by itself.
+            logger.info("a stage could not be unloaded", metadata: ["stage": "\(index)", "error": "\(error)"])
+        }
+    }
+
+    /// To the lifecycle a stage that failed or was lost holds nothing. Its node may still hold the engine, or a place
+    /// for the next attempt.
+    private func releaseForgottenStages() async {
+        for index in stagesToRelease where lifecycle.stages[index].condition == .absent { await release(index) }
     }
 
     /// Work of this head that waits for others. `end` cancels what is left.
@@ -211,7 +267,7 @@ package actor HeadService {
         guard !hasEnded else { return }
         taskCount += 1
         let number = taskCount
-        // Cancelled by `end`.
+        // `end` cancels it.
         tasks[number] = Task {
             await body(self)
             self.tasks[number] = nil
@@ -226,7 +282,7 @@ package actor HeadService {
 
     // MARK: Reports
 
-    func changed() { node.inboxContinuation.yield(.headChanged(report())) }
+    func changed() { node.inbox.post(.headChanged(report())) }
 
     func report() -> InstanceReport {
         var report = InstanceReport(
@@ -235,6 +291,11 @@ package actor HeadService {
             contextTokenCount: order.contextTokenCount, sequenceCountMax: order.sequenceCountMax,
             createdUnixSeconds: order.createdUnixSeconds)
         report.problem = lifecycle.problem?.message
+        report.phases = lifecycle.phaseRecords.map { record in
+            PhaseReport(
+                phase: record.phase, startSeconds: record.startedAt / .seconds(1),
+                endSeconds: record.endedAt.map { $0 / .seconds(1) })
+        }
         report.runningRequestCount = scheduler?.runningRequestCount ?? 0
         report.queuedRequestCount = scheduler?.queuedRequestCount ?? 0
         return report

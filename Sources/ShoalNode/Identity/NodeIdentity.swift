@@ -6,8 +6,8 @@ package enum NodeIdentity {
     private static let fileName = "node-id"
     private static let byteCountMax = 256
 
-    /// Reads the identity, or makes and stores one. Throws `fileUnreadable` when the folder cannot be used, and refuses a
-    /// damaged file rather than become somebody else.
+    /// Reads the identity, or makes and stores one. Throws `fileUnreadable` when the folder cannot be used, and
+    /// refuses a damaged file rather than become somebody else.
     package static func loadOrCreate(in directory: String) throws(ShoalError) -> NodeID {
         let folder = FilePath(directory)
         let file = folder.appending(fileName)

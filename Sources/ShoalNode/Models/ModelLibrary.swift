@@ -31,8 +31,9 @@ struct ModelLibrary: Sendable {
         guard let found else {
             throw ShoalError(
                 .fileUnreadable,
-                "node \(nodeName) has no copy of \(model.name) (\(model.fingerprint.byteCount)): neither \(model.path) nor a file "
-                    + "in its model folders has the same content; copy it there, or name its folder with --models")
+                "node \(nodeName) has no copy of \(model.name) (\(model.fingerprint.byteCount)): neither "
+                    + "\(model.path) nor a file in its model folders has the same content; copy it there, or name its "
+                    + "folder with --models")
         }
         return found
     }

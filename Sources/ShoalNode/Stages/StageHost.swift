@@ -8,15 +8,17 @@ package import ShoalWire
 /// What a stage tells its node unasked. Called on the data loop.
 package enum StageNotice: Sendable {
     case progress(generation: UInt32, fraction: Double)
-    /// The stage cannot compute any more: its engine ended, or the link to the next stage broke.
+    /// The stage cannot compute any more: its engine ended.
     case lost(generation: UInt32, ShoalError)
+    /// The link to the next stage broke; the engine lives.
+    case disconnected(generation: UInt32, ShoalError)
 }
 
 /// One stage of one instance on this node: its engine, and the frames that pass through.
 ///
-/// Frames flow upstream link -> engine -> downstream link (or the head, in the last stage), all on one event loop, so that
-/// a token costs no hop between threads. The pipeline's generation decides what is current; frames of another one are
-/// dropped. Everything here happens on `eventLoop`, which is also this actor's executor.
+/// Frames flow upstream link -> engine -> downstream link (or the head, in the last stage), all on one event loop, so
+/// that a token costs no hop between threads. The pipeline's generation decides what is current; frames of another
+/// one are dropped. Everything here happens on `eventLoop`, which is also this actor's executor.
 package actor StageHost {
     /// Opens the data connection to the next stage.
     package typealias Dial = @Sendable (StageAssignment) async throws(ShoalError) -> FrameConnection
@@ -38,6 +40,8 @@ package actor StageHost {
     private var assignment: StageAssignment?
     private var engine: (any EngineHandle)?
     private var loaded: StageLoaded?
+    /// The engine that runs, or ran last, for its log.
+    private var latestEngine: (any EngineHandle)?
     private var upstream: FrameConnection?
     private var downstream: FrameConnection?
     private var outputsReceiver: (@Sendable (Frame) -> Void)?
@@ -58,8 +62,9 @@ package actor StageHost {
         self.notify = notify
     }
 
-    /// Makes the stage ready for `order.generation`: resets a living engine that holds the right layers, else starts one.
-    /// Throws what the engine says, or `cancelled` when a newer generation came meanwhile.
+    /// Makes the stage ready for `order.generation`: resets a living engine that holds the right layers, else starts
+    /// one. Throws what the engine says, or `cancelled` when a newer generation came meanwhile. An engine that could
+    /// not be loaded or reset is ended: what it holds is unknown.
     package func prepare(_ order: StageAssignment) async throws(ShoalError) -> StagePrepared {
         guard !isUnloaded, order.generation > assignment?.generation ?? 0 else {
             throw ShoalError(.cancelled, "generation \(order.generation) of instance \(order.instance) is not current")
@@ -67,13 +72,21 @@ package actor StageHost {
         let reusable = assignment?.load == order.load ? engine : nil
         assignment = order
         closeLinks()
-        if let reusable, let loaded {
-            _ = try await reusable.request(.reset, deadline: Self.resetDeadline)
-            try requireCurrent(order)
-            return StagePrepared(loaded: loaded, build: reusable.build)
+        do throws(ShoalError) {
+            if let reusable, let loaded {
+                _ = try await reusable.request(.reset, deadline: Self.resetDeadline)
+                try requireCurrent(order)
+                return StagePrepared(loaded: loaded, build: reusable.build)
+            }
+            return try await start(order)
+        } catch {
+            if assignment == order { await endEngine() }
+            throw error
         }
-        return try await start(order)
     }
+
+    /// The file that a living engine holds its stage of; nil when there is none to be reused.
+    package var loadedPath: String? { engine != nil && loaded != nil ? assignment?.load.path : nil }
 
     /// Opens the way to the next stage. The last stage has none.
     package func connect(generation: UInt32) async throws(ShoalError) {
@@ -110,8 +123,8 @@ package actor StageHost {
         return try await engine.request(request, deadline: deadline)
     }
 
-    /// Sends an engine request at once, in order with the micro-batches; `onFailure` is called on the loop if the engine
-    /// refuses it.
+    /// Sends an engine request at once, in order with the micro-batches; `onFailure` is called on the loop if the
+    /// engine refuses it.
     package func post(_ request: EngineRequest, onFailure: @escaping @Sendable (ShoalError) -> Void) {
         engine?.post(request, onFailure: onFailure)
     }
@@ -142,10 +155,22 @@ package actor StageHost {
             weightBytesReceived: ByteCount(bulkByteCount))
     }
 
+    /// What the engine said last, also when it is gone; nil if none was started.
+    package func log(nodeName: String) -> EngineLogReport? {
+        guard let latestEngine, let assignment else { return nil }
+        return EngineLogReport(
+            instance: instance, model: assignment.model.name, nodeName: nodeName, stageIndex: assignment.stageIndex,
+            processID: engine?.processID, launch: latestEngine.launchRecord, lines: latestEngine.logTail())
+    }
+
     /// Ends the engine and the links. Safe to call twice.
     package func unload() async {
         isUnloaded = true
         closeLinks()
+        await endEngine()
+    }
+
+    private func endEngine() async {
         let ending = engine
         engine = nil
         loaded = nil
@@ -153,10 +178,7 @@ package actor StageHost {
     }
 
     private func start(_ order: StageAssignment) async throws(ShoalError) -> StagePrepared {
-        let old = engine
-        engine = nil
-        loaded = nil
-        await old?.stop()
+        await endEngine()
         try requireCurrent(order)
         let fresh = try await launcher.launch(
             label: "\(order.model.name)-\(order.instance)-stage\(order.stageIndex)", eventLoop: eventLoop,
@@ -169,6 +191,7 @@ package actor StageHost {
             throw ShoalError(.cancelled, "generation \(order.generation) of instance \(instance) is not current")
         }
         engine = fresh
+        latestEngine = fresh
         return try await load(order, into: fresh)
     }
 
@@ -176,6 +199,9 @@ package actor StageHost {
     {
         let reply = try await fresh.request(.load(order.load), deadline: Self.loadStallDeadline)
         try requireCurrent(order)
+        guard engine === fresh else {
+            throw ShoalError(.engineLost, "the engine ended as soon as it had loaded")
+        }
         guard case .loaded(let stage) = reply else {
             throw ShoalError(.protocolViolation, "the engine answered a load request with something else")
         }
@@ -223,8 +249,9 @@ extension StageHost: FrameReceiver {
     private func passOn(_ frame: Frame) {
         if let downstream {
             boundaryByteCount += frame.byteCount
-            if let width = loaded?.embeddingWidth, width > 0, frame.kind == .microBatch {
-                boundaryTokenCount += frame.payload.readableBytes / (width * boundaryElementByteCount)
+            // A frame that cannot be read counts for nothing here; the next stage refuses it.
+            if frame.kind == .microBatch, let description = try? MicroBatchDescription(decoding: frame) {
+                boundaryTokenCount += description.batch.entries.count
             }
             downstream.send(frame)
         } else {
@@ -232,15 +259,14 @@ extension StageHost: FrameReceiver {
         }
     }
 
-    private var boundaryElementByteCount: Int { assignment?.load.boundaryElementType == .float16 ? 2 : 4 }
-
     private func connectionClosed(_ connection: FrameConnection, because error: ShoalError?) {
         if connection === upstream {
             // The stage before, or the head, notices by itself and says so.
             upstream = nil
         } else if connection === downstream {
             downstream = nil
-            reportLoss(error ?? ShoalError(.linkLost, "the link to the next stage was closed"))
+            guard !isUnloaded, let generation = assignment?.generation else { return }
+            notify(.disconnected(generation: generation, error ?? ShoalError(.linkLost, "it was closed")))
         } else if let engine, connection === engine.connection {
             self.engine = nil
             loaded = nil

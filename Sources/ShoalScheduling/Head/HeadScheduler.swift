@@ -113,7 +113,8 @@ package struct HeadScheduler: Sendable {
         return end(sequence, .failed(error)) + proceed(now: now)
     }
 
-    /// The last stage refused the sampler that `configureSampler` asked for, a bad grammar for example: that request fails.
+    /// The last stage refused the sampler that `configureSampler` asked for, a bad grammar for example: that request
+    /// fails.
     package mutating func samplerRefused(
         _ sequence: SequenceID, error: ShoalError, now: Duration
     ) -> [HeadSchedulerAction] {

@@ -22,6 +22,8 @@ package final class FakeEngine: Sendable {
         var stage: FakeStage?
         var holdsBatches = false
         var held: [Frame] = []
+        var holdsRequests = false
+        var heldRequests: [(number: UInt64, request: EngineRequest)] = []
         var nextBatchFailure: ShoalError?
         var nextLoadFailure: ShoalError?
     }
@@ -56,6 +58,18 @@ package final class FakeEngine: Sendable {
             return state.value.held
         }.get()
         try await connection.eventLoop.submit { [self] in held.forEach(compute) }.get()
+    }
+
+    /// Keeps requests, once recorded, until `releaseRequests`.
+    package func holdRequests() async throws { try await onLoop { $0.holdsRequests = true } }
+
+    package func releaseRequests() async throws {
+        try await connection.eventLoop.submit { [self] in
+            let held = state.value.heldRequests
+            state.value.heldRequests = []
+            state.value.holdsRequests = false
+            for (number, request) in held { answer(request, number: number) }
+        }.get()
     }
 
     package func failNextBatch(_ error: ShoalError) async throws { try await onLoop { $0.nextBatchFailure = error } }
@@ -112,15 +126,22 @@ package final class FakeEngine: Sendable {
     // MARK: Requests, on the loop
 
     private func received(request frame: Frame) {
-        let reply: EngineReply
         do throws(ShoalError) {
             let request = try FrameJSON.decode(EngineRequest.self, from: frame.description)
             receivedRequests.record(request)
-            reply = try self.reply(to: request)
+            guard !state.value.holdsRequests else { return state.value.heldRequests.append((frame.number, request)) }
+            answer(request, number: frame.number)
         } catch {
-            reply = .failed(error)
+            sendJSON(.engineReply, number: frame.number, EngineReply.failed(error))
         }
-        sendJSON(.engineReply, number: frame.number, reply)
+    }
+
+    private func answer(_ request: EngineRequest, number: UInt64) {
+        do throws(ShoalError) {
+            sendJSON(.engineReply, number: number, try reply(to: request))
+        } catch {
+            sendJSON(.engineReply, number: number, EngineReply.failed(error))
+        }
     }
 
     private func reply(to request: EngineRequest) throws(ShoalError) -> EngineReply {

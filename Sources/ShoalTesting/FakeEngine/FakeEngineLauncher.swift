@@ -23,6 +23,9 @@ package final class FakeEngineLauncher: EngineLauncher {
             shoalVersion: ShoalVersion.current, protocolNumber: ShoalVersion.protocolNumber, llamaBuild: llamaBuild)
     }
 
+    /// Engines that were launched and have not ended.
+    package var liveEngineCount: Int { engines.events.count { $0.ended.events.isEmpty } }
+
     /// The next launch that is not failed already throws `error`.
     package func failNextLaunch(_ error: ShoalError) { script.withLock { $0.launchFailures.append(error) } }
 
@@ -70,6 +73,8 @@ private final class FakeEngineHandle: EngineHandle {
     var connection: FrameConnection { session.connection }
 
     var processID: Int32? { nil }
+
+    var launchRecord: LaunchRecord? { nil }
 
     func request(_ request: EngineRequest, deadline: Duration) async throws(ShoalError) -> EngineReply {
         try await session.request(request, deadline: deadline)

@@ -94,7 +94,7 @@ package struct FakeStage: Sendable {
         guard entry.position == next else {
             throw ShoalError(
                 .invalidRequest,
-                "sequence \(entry.sequence) holds \(next) tokens, so its next position is \(next), not \(entry.position)"
+                "sequence \(entry.sequence) holds \(next) tokens, so its next position is not \(entry.position)"
             )
         }
         guard Int(entry.position) < request.contextTokenCount else {

@@ -33,6 +33,20 @@ struct EnginesAndNodesMayDie {
             #expect(answer.string(["choices", 0, "message", "content"])?.contains("Paris") == true, "\(answer.text)")
             let again = try await enginePID(loaded.id, stageIndex, cluster)
             #expect(again != engine)
+            let phases = try await cluster.instance(loaded.id, from: cluster.nodes[0]).phases.map(\.phase)
+            #expect(phases.starts(with: [.placing, .starting, .loading, .warming, .ready, .recovering]), "\(phases)")
+            try await expectLogs(loaded.id, cluster)
+        }
+    }
+
+    /// Any node tells how every engine was started, in a form that a shell takes.
+    private func expectLogs(_ id: InstanceID, _ cluster: ClusterFixture) async throws {
+        let logs: [EngineLogReport] = try await cluster.get("/shoal/v1/logs/\(id)", from: cluster.nodes[0])
+        #expect(logs.map(\.stageIndex) == [0, 1])
+        for log in logs {
+            let command = try #require(log.launch?.shellCommand)
+            let (status, _) = try await run(URL(filePath: "/bin/sh"), ["-c", "\(command) </dev/null"])
+            #expect(status == 0, "an engine that nobody talks to ends at once: \(command)")
         }
     }
 

@@ -1,0 +1,44 @@
+package import ShoalCore
+
+/// The engines' last words, from wherever they run.
+extension Node {
+    package func engineLogs(of nodeOrInstance: String) async throws(ShoalError) -> [EngineLogReport] {
+        let all = await nodes()
+        if let node = all.first(where: { $0.name == nodeOrInstance || $0.id?.rawValue == nodeOrInstance }) {
+            guard let id = node.id else {
+                throw ShoalError(
+                    .linkLost, "the node at \(node.linkAddress) is not connected: \(node.problem ?? "no reason")")
+            }
+            return try await engineLogs(on: id, of: nil)
+        }
+        let wanted = ModelLibrary.name(ofFile: nodeOrInstance).lowercased()
+        guard
+            let instance = await instances().first(where: {
+                "\($0.id)" == nodeOrInstance || $0.model.lowercased() == wanted
+            })
+        else {
+            throw ShoalError(
+                .notFound, "there is no node and no instance \"\(nodeOrInstance)\"; shoal nodes and shoal ps list them")
+        }
+        var logs: [EngineLogReport] = []
+        for stage in instance.stages { logs += try await engineLogs(on: stage.node, of: instance.id) }
+        return logs
+    }
+
+    private func engineLogs(on node: NodeID, of instance: InstanceID?) async throws(ShoalError) -> [EngineLogReport] {
+        let reply = try await ask(node, .engineLogs(instance), deadline: configuration.limits.requestDeadline)
+        guard case .engineLogs(let logs) = reply else {
+            throw ShoalError(.protocolViolation, "node \(node) answered something else to engineLogs")
+        }
+        return logs
+    }
+
+    /// Of the stages on this node, sorted by instance.
+    func ownEngineLogs(of instance: InstanceID?) async -> [EngineLogReport] {
+        var logs: [EngineLogReport] = []
+        for (id, stage) in stages.sorted(by: { $0.key < $1.key }) where instance == nil || id == instance {
+            if let log = await stage.log(nodeName: configuration.name) { logs.append(log) }
+        }
+        return logs
+    }
+}

@@ -1,0 +1,111 @@
+import ShoalCore
+import ShoalLinks
+import ShoalTesting
+import Testing
+
+@testable import ShoalNode
+
+extension NodeScenarios {
+    @Suite("Nodes that disappear", .timeLimit(.minutes(1)))
+    struct LostNodeTests {
+        @Test(
+            "a worker that leaves mid-answer fails it with linkLost and its name; once back, all is ready"
+        )
+        func worker() async throws {
+            try await TestCluster.with { cluster in
+                let nodes = try await cluster.connected("b", "a")
+                let (b, a) = (nodes[0], nodes[1])
+                let id = try await cluster.load("a=0-5,b=6-11", at: b, knownTo: nodes).id
+                let address = await a.node.boundLinkAddress
+                let engine = await a.engine()
+                try await engine.holdBatches()
+                let stream = try await b.node.generate(.text("hello", tokenCount: 50))
+                _ = await engine.receivedBatches.first { $0.entries.count == 6 }
+                await a.stop()
+                let failure = try await Answer(reading: stream).failure()
+                #expect(failure.code == .linkLost)
+                #expect(failure.message.contains("node a"))
+                try await cluster.until { await b.instance(id)?.phase == .recovering }
+                let again = try await cluster.start("a", peers: [b], linkAddress: address)
+                try await cluster.ready(id, at: b)
+                try await cluster.ready(id, at: again)
+                let answer = try await again.answer("hello", tokenCount: 20)
+                #expect(answer.text == FakeModel().answer(to: "hello", tokenCount: 20))
+            }
+        }
+
+        @Test("a head that leaves ends remote answers, and its orphaned stages are freed after the grace")
+        func head() async throws {
+            try await TestCluster.with { cluster in
+                let nodes = try await cluster.connected("a", "b", "c")
+                let (a, b, c) = (nodes[0], nodes[1], nodes[2])
+                let id = try await cluster.load("a=0-5,b=6-11", at: a, knownTo: nodes).id
+                let engine = await a.engine()
+                try await engine.holdBatches()
+                let streams = [
+                    try await a.node.generate(.text("hello", tokenCount: 50)),
+                    try await c.node.generate(.text("hello", tokenCount: 50)),
+                ]
+                _ = await engine.receivedBatches.first { $0.entries.count == 6 }
+                await b.stop()
+                for stream in streams { _ = try await Answer(reading: stream).failure() }
+                try await cluster.until { a.launcher.liveEngineCount == 0 }
+                try await cluster.until { await c.instance(id) == nil }
+                let error = await #expect(throws: ShoalError.self) { _ = try await c.answer("hello", tokenCount: 1) }
+                #expect(error?.code == .modelNotFound)
+            }
+        }
+
+        @Test("a head that restarts within the grace forgets its instance, so the stage it left behind is freed")
+        func restartedHead() async throws {
+            try await TestCluster.with { cluster in
+                let a = try await cluster.start("a")
+                let identity = NodeID.random()
+                let head = try await ForeignPeer(to: a.node, as: identity)
+                let assignment = try cluster.assignment(head: identity)
+                _ = try await head.ask(.prepareStage(assignment))
+                #expect(a.launcher.liveEngineCount == 1)
+                head.link.close(because: nil)
+                try await cluster.until { await a.peerNames == [] }
+                let again = try await ForeignPeer(to: a.node, as: identity)
+                try again.tell(.instances([]))
+                try await cluster.until { a.launcher.liveEngineCount == 0 }
+                try await cluster.until { await a.node.stageHeads.isEmpty }
+            }
+        }
+
+        @Test("a reader's node that leaves frees its sequence in every stage")
+        func reader() async throws {
+            try await TestCluster.with { cluster in
+                let nodes = try await cluster.connected("a", "b", "c")
+                try await cluster.load("a=0-5,b=6-11", at: nodes[0], knownTo: nodes)
+                let stream = try await nodes[2].node.generate(.text("hello", tokenCount: 2000))
+                var events = stream.makeAsyncIterator()
+                _ = await events.next(isolation: nil)
+                await nodes[2].stop()
+                var rest = Answer()
+                while let event = await events.next(isolation: nil) { rest.events.append(event) }
+                #expect(try rest.failure().message.contains("node c"))
+                for node in nodes.prefix(2) { try await node.untilFreed() }
+                #expect(try await nodes[0].answer("again", tokenCount: 3).terminals.count == 1)
+            }
+        }
+
+        @Test("a node that shuts down ends its answers once and leaves no engine", arguments: [0, 1])
+        func shutdown(asked: Int) async throws {
+            try await TestCluster.with { cluster in
+                let nodes = try await cluster.connected("a", "b")
+                try await cluster.load("a=0-5,b=6-11", at: nodes[0], knownTo: nodes)
+                let engine = await nodes[0].engine()
+                try await engine.holdBatches()
+                let stream = try await nodes[asked].node.generate(.text("hello", tokenCount: 50))
+                _ = await engine.receivedBatches.first { $0.entries.count == 6 }
+                await nodes[asked].stop()
+                let failure = try await Answer(reading: stream).failure()
+                #expect(failure.message.contains(nodes[asked].name))
+                #expect(nodes[asked].launcher.liveEngineCount == 0)
+                try await cluster.until { await nodes[1 - asked].peerNames == [] }
+            }
+        }
+    }
+}
