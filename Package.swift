@@ -67,6 +67,9 @@ let effectfulTargets: [Target] = [
             product("NIOTLS", "swift-nio"), product("Crypto", "swift-crypto"),
         ]),
     library("ShoalEngine", ["ShoalCore", "ShoalWire", "ShoalLinks", "CShoalSystem", nioCore, nioPosix, logging]),
+    // Who is there, and who reaches whom.
+    library("ShoalDiscovery", ["ShoalCore", "ShoalLinks", nioCore, nioPosix, logging]),
+    library("ShoalReach", ["ShoalCore", "ShoalLinks", "ShoalWire", "ShoalDiscovery", nioCore, nioPosix]),
     // libllama: in shoal-engine and nowhere else.
     .systemLibrary(name: "CLlama", pkgConfig: "shoal-llama", providers: []),
     .target(name: "CShoalEngine", dependencies: ["CLlama"]),
@@ -122,6 +125,15 @@ let effectfulTargets: [Target] = [
             "ShoalCore", "ShoalTrust", "ShoalWire", "ShoalLinks", "ShoalTesting", nioCore, nioPosix,
             product("NIOSSL", "swift-nio-ssl"), product("NIOTLS", "swift-nio"),
         ]),
+    test("ShoalDiscoveryTests", ["ShoalCore", "ShoalLinks", "ShoalDiscovery", nioCore, nioPosix, logging]),
+    test(
+        "ShoalReachTests",
+        ["ShoalCore", "ShoalLinks", "ShoalWire", "ShoalDiscovery", "ShoalReach", "ShoalTesting", nioCore, nioPosix]),
+    // What scripts/test-net.sh runs in network namespaces.
+    .executableTarget(
+        name: "shoal-probe",
+        dependencies: ["ShoalCore", "ShoalLinks", "ShoalDiscovery", "ShoalReach", nioCore, nioPosix, logging],
+        path: "Tests/shoal-probe", swiftSettings: settings),
     test(
         "ShoalEngineTests",
         [

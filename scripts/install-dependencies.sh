@@ -16,6 +16,10 @@ need make make --version
 need curl curl --version
 need python3 python3 --version
 need python3-venv python3 -c 'import venv, ensurepip'
+if [ -n "${SHOAL_TEST_NET:-}" ]; then  # make test-net
+    need iproute2 ip -V
+    need nftables nft --version
+fi
 [ "$(uname -s)" = Darwin ] || need libsqlite3-dev test -e /usr/include/sqlite3.h
 
 [ "${#missing[@]}" -eq 0 ] && exit 0

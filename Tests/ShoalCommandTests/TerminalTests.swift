@@ -115,4 +115,38 @@ struct TerminalTests {
         #expect(throws: Never.self) { _ = try lines.append(bytes) }
         #expect(throws: ShoalError.self) { _ = try lines.append([0x61]) }
     }
+
+    @Test("links has a line per direction and address, and says how blocked pairs connect")
+    func links() {
+        var open = LinkReport(
+            from: node, fromName: "a", to: node, toName: "b", address: "10.0.0.2:7461", state: .open,
+            checkedUnixSeconds: 0)
+        open.roundTripMilliseconds = 4.44
+        open.jitterMilliseconds = 0.3
+        open.bytesPerSecond = 28.9e6
+        open.bulkPassed = true
+        var silent = open
+        (silent.fromName, silent.toName, silent.address, silent.state) = ("b", "a", "10.0.0.1:7461", .timedOut)
+        (silent.roundTripMilliseconds, silent.jitterMilliseconds, silent.bytesPerSecond) = (nil, nil, nil)
+        silent.bulkPassed = nil
+        #expect(
+            TextTable.links([open, silent]).lines == [
+                "FROM  TO  ADDRESS        STATE      ROUND TRIP  JITTER  MB/S  10 MB",
+                "a     b   10.0.0.2:7461  open           4.4 ms  0.3 ms  28.9  passed",
+                "b     a   10.0.0.1:7461  timed out           -       -     -  -",
+            ])
+        var pair = PairReport(
+            first: node, firstName: "a", second: node, secondName: "b", way: .relayed, reasons: ["c reaches both"])
+        pair.relayName = "c"
+        #expect(pairLines([pair]) == ["a - b: through c (c reaches both)"])
+    }
+
+    @Test("the doctor prints a line per check with what to do")
+    func doctor() {
+        let report = DoctorReport(checks: [
+            DoctorCheck(.pass, "clocks agree"), DoctorCheck(.failure, "b drops TCP 7461", advice: "allow it"),
+        ])
+        #expect(doctorLines(report) == ["pass  clocks agree", "FAIL  b drops TCP 7461; allow it"])
+        #expect(report.hasFailure)
+    }
 }

@@ -61,6 +61,15 @@ struct RouteTests {
         #expect(try await harness.send(.get, "/shoal/v1/version").json["version"] == .string(ShoalVersion.current))
     }
 
+    @Test("links and the doctor's checks are JSON of the reports; a node that does not measure says so")
+    func links() async throws {
+        let harness = GatewayHarness()
+        #expect(try await harness.send(.get, "/shoal/v1/links").json["links"]?[0]["state"] == "timedOut")
+        #expect(try await harness.send(.get, "/shoal/v1/doctor").json["checks"]?[0]["outcome"] == "failure")
+        let refusing = GatewayHarness(cluster: ScriptedCluster(refusal: ShoalError(.unavailable, "not measured")))
+        #expect(try await refusing.send(.get, "/shoal/v1/links").error["message"] == "not measured")
+    }
+
     @Test(
         "an instance is found by id and by model name",
         arguments: ["0000000000000abc", "models/tiny.gguf", "models%2Ftiny.gguf"])

@@ -38,6 +38,18 @@ final class ScriptedCluster: ClusterService {
 
     func stop(_ instance: InstanceID) async throws(ShoalError) { stops.withLock { $0.append(instance) } }
 
+    func links() async throws(ShoalError) -> ReachReport {
+        if let refusal { throw refusal }
+        let link = LinkReport(
+            from: Self.node, fromName: "a", to: Self.node, toName: "b", address: "10.0.0.2:7461", state: .timedOut,
+            checkedUnixSeconds: 1_700_000_000)
+        return ReachReport(links: [link])
+    }
+
+    func doctor() async throws(ShoalError) -> DoctorReport {
+        DoctorReport(checks: [DoctorCheck(.failure, "a cannot reach b", advice: "open the port")])
+    }
+
     func engineLogs(of nodeOrInstance: String) async throws(ShoalError) -> [EngineLogReport] {
         guard nodeOrInstance == "a" || nodeOrInstance == "\(Self.instance)" else {
             throw ShoalError(.notFound, "there is no node and no instance \"\(nodeOrInstance)\"")

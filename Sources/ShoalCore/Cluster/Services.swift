@@ -33,6 +33,22 @@ package protocol ClusterService: Sendable {
     func revokeInvite(_ id: String) async throws(ShoalError) -> InviteReport
     /// Makes this node a member of the cluster that issued `code`.
     func join(_ code: String) async throws(ShoalError) -> JoinReport
+
+    /// Who reaches whom, as measured.
+    func links() async throws(ShoalError) -> ReachReport
+    /// What is wrong with the cluster and what to do about it.
+    func doctor() async throws(ShoalError) -> DoctorReport
+}
+
+/// A node that measures no links says so instead of showing an empty matrix.
+extension ClusterService {
+    package func links() async throws(ShoalError) -> ReachReport {
+        throw ShoalError(.unavailable, "this node does not measure its links")
+    }
+
+    package func doctor() async throws(ShoalError) -> DoctorReport {
+        throw ShoalError(.unavailable, "this node does not measure its links, so there is nothing to diagnose")
+    }
 }
 
 /// The events of one answer, for one reader.
