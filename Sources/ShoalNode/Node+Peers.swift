@@ -13,10 +13,11 @@ extension Node {
         dialRequestsContinuation.yield(address)
     }
 
-    /// Dials until the task is cancelled, with growing pauses; ends early if the address is this node's own.
+    /// Dials until the task is cancelled or nobody wants the address any more, with growing pauses; ends early if it is
+    /// this node's own.
     func keepConnected(to address: String) async {
         var delay = configuration.limits.redialDelay
-        while !Task.isCancelled {
+        while !Task.isCancelled, peers.targets[address] != nil {
             do throws(ShoalError) {
                 let (connection, hello) = try await LinkDialer.dial(
                     LinkAddress(parsing: address), eventLoop: dataLoop, security: security,

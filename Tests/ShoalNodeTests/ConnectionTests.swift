@@ -1,7 +1,8 @@
 import ShoalCore
-import ShoalNode
 import ShoalTesting
 import Testing
+
+@testable import ShoalNode
 
 extension NodeScenarios {
     @Suite("Nodes find each other", .timeLimit(.minutes(1)))
@@ -31,6 +32,17 @@ extension NodeScenarios {
                 try await cluster.until { await again.peerNames == ["b"] }
                 try await cluster.until { await b.peerNames == ["a"] }
                 #expect(again.node.id == a.node.id)
+            }
+        }
+
+        @Test("a forgotten node leaves the list and is not dialled again")
+        func forgotten() async throws {
+            try await TestCluster.with { cluster in
+                let nodes = try await cluster.connected("a", "b")
+                _ = try await nodes[1].node.forget("a")
+                try await cluster.until { await nodes[1].node.nodes().map(\.name) == ["b"] }
+                #expect(await nodes[1].node.peers.targets.isEmpty)
+                #expect(await nodes[1].node.members().map(\.name) == ["b"])
             }
         }
 

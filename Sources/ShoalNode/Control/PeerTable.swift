@@ -14,6 +14,8 @@ struct PeerTable {
     /// An address that is dialled again and again.
     struct Target {
         var connectedTo: NodeID?
+        /// Whom it was connected to last, if ever.
+        var lastNode: NodeID?
         var problem: String?
     }
 
@@ -31,12 +33,17 @@ struct PeerTable {
     }
 
     mutating func targetFailed(_ address: String, problem: String) {
-        targets[address] = Target(connectedTo: nil, problem: problem)
+        targets[address]?.connectedTo = nil
+        targets[address]?.problem = problem
     }
 
     mutating func targetConnected(_ address: String, to node: NodeID) {
-        targets[address] = Target(connectedTo: node, problem: nil)
+        guard targets[address] != nil else { return }
+        targets[address] = Target(connectedTo: node, lastNode: node, problem: nil)
     }
+
+    /// A node that is no member any more is not dialled again.
+    mutating func removeTargets(of node: NodeID) { targets = targets.filter { $0.value.lastNode != node } }
 
     /// An address that turned out to be this node's own.
     mutating func removeTarget(_ address: String) { targets[address] = nil }

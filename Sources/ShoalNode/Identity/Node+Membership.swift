@@ -71,6 +71,7 @@ extension Node {
     func spreadMembership() async {
         for await event in security.trust.events {
             logger.info("the member list changed", metadata: ["event": "\(event)"])
+            if case .memberRemoved(let node) = event { peers.removeTargets(of: node) }
             broadcast(.members(security.trust.records))
         }
     }
