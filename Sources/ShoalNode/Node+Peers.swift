@@ -64,6 +64,7 @@ extension Node {
             connection.close(because: error)
             throw error
         }
+        let hello = hello.withLinkHost(insteadOfAny: connection.peerHost)
         let handler = NodeControlHandler(node: self)
         let link = ControlLink(connection: connection, peer: hello, handler: handler)
         if peers.add(link, hello: hello) {

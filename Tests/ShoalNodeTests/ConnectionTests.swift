@@ -35,6 +35,19 @@ extension NodeScenarios {
             }
         }
 
+        @Test("a node that listens on every address is known by the one that its links come from")
+        func everyAddress() async throws {
+            try await TestCluster.with { cluster in
+                let a = try await cluster.start("a", linkAddress: "0.0.0.0:0")
+                let port = try #require(await a.node.boundLinkAddress.split(separator: ":").last)
+                let b = try await cluster.start("b")
+                await b.node.connect(to: "127.0.0.1:\(port)")
+                try await cluster.until { await b.peerNames == ["a"] }
+                #expect(await b.node.nodes().map(\.linkAddress).contains("127.0.0.1:\(port)"))
+                try await cluster.load("b=0-5,a=6-11", at: b, knownTo: [a, b])
+            }
+        }
+
         @Test("a forgotten node leaves the list and is not dialled again")
         func forgotten() async throws {
             try await TestCluster.with { cluster in

@@ -50,8 +50,8 @@ package final class FrameConnection: Sendable {
         return host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
     }
 
-    /// The peer's address without its port, for counting; nil on sockets without one.
-    var peerHost: String? { channel.remoteAddress?.ipAddress }
+    /// The peer's address without its port; nil on sockets without one.
+    package var peerHost: String? { channel.remoteAddress?.ipAddress }
 
     /// Calls `body` when the connection is gone, on its loop.
     func whenClosed(_ body: @escaping @Sendable () -> Void) { channel.closeFuture.whenComplete { _ in body() } }

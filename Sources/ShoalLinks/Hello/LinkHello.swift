@@ -45,6 +45,16 @@ package struct LinkHello: Sendable, Codable, Hashable {
         return hello
     }
 
+    /// A node that listens on every address cannot say which one others reach; `host`, where its link came from, can.
+    package func withLinkHost(insteadOfAny host: String?) -> LinkHello {
+        guard let host, let address = try? LinkAddress(parsing: linkAddress), ["0.0.0.0", "::"].contains(address.host),
+            let reachable = try? LinkAddress(host: host, port: address.port)
+        else { return self }
+        var hello = self
+        hello.linkAddress = reachable.description
+        return hello
+    }
+
     /// Longest name and address of a peer that is believed; they are shown and logged.
     static let textByteCountMax = 256
 
