@@ -86,7 +86,7 @@ let effectfulTargets: [Target] = [
         "ShoalNode",
         [
             "ShoalCore", "ShoalModel", "ShoalStore", "ShoalPlanning", "ShoalScheduling", "ShoalWire", "ShoalLinks",
-            "ShoalEngine", "ShoalTrust", "CShoalSystem", nioCore, nioPosix, logging,
+            "ShoalEngine", "ShoalDiscovery", "ShoalTrust", "CShoalSystem", nioCore, nioPosix, logging,
             product("SystemPackage", "swift-system"),
         ]),
     library(

@@ -1,6 +1,7 @@
 import Logging
 import NIOCore
 import ShoalCore
+import ShoalDiscovery
 import ShoalEngine
 import ShoalLinks
 import ShoalTrust
@@ -10,7 +11,7 @@ extension Node {
     /// Starts to keep a link to `address`, unless it is dialled already.
     func connect(to address: String) {
         guard peers.addTarget(address) else { return }
-        dialRequestsContinuation.yield(address)
+        dialRequestsContinuation.yield(.keep(address))
     }
 
     /// Dials until the task is cancelled or nobody wants the address any more, with growing pauses; ends early if it is
@@ -58,7 +59,7 @@ extension Node {
     }
 
     /// Throws, and closes the connection, when there is no room for it.
-    private func attach(_ connection: FrameConnection, _ hello: LinkHello) throws(ShoalError) -> LinkClosing {
+    func attach(_ connection: FrameConnection, _ hello: LinkHello) throws(ShoalError) -> LinkClosing {
         guard peers.hasRoom(for: hello.nodeID) else {
             let error = ShoalError(.overloaded, "node \(configuration.name) has as many links as it takes")
             connection.close(because: error)
@@ -68,6 +69,7 @@ extension Node {
         let handler = NodeControlHandler(node: self)
         let link = ControlLink(connection: connection, peer: hello, handler: handler)
         if peers.add(link, hello: hello) {
+            beacons?.linkOpened(to: hello.nodeID)
             logger.info("node connected", metadata: ["node.id": "\(hello.nodeID)", "node.name": "\(hello.nodeName)"])
         }
         link.start()
@@ -87,6 +89,7 @@ extension Node {
         // Answers come over the link of their request, also when the node has another one.
         streams.fail(allOver: link, with: lost)
         guard peers.remove(link, of: node) else { return }
+        beacons?.linkClosed(to: node)
         logger.info("node disconnected", metadata: ["node.id": "\(node)", "reason": "\(error?.message ?? "closed")"])
         announced[node] = nil
         for head in heads.all { await head.nodeLost(node, lost) }

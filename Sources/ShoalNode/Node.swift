@@ -2,6 +2,7 @@ package import Logging
 import NIOCore
 import NIOPosix
 package import ShoalCore
+import ShoalDiscovery
 package import ShoalEngine
 import ShoalLinks
 import ShoalTrust
@@ -37,10 +38,12 @@ package actor Node {
     /// Requests that are computed here for clients of other nodes.
     var requestsByLink: [ObjectIdentifier: [RequestID: InstanceID]] = [:]
     var listener: LinkListener?
+    /// Nil while this node neither announces itself nor listens for others.
+    var beacons: BeaconService?
     var linkAddress: String
     var isStopping = false
-    let dialRequests: AsyncStream<String>
-    let dialRequestsContinuation: AsyncStream<String>.Continuation
+    let dialRequests: AsyncStream<DialRequest>
+    nonisolated let dialRequestsContinuation: AsyncStream<DialRequest>.Continuation
 
     static let unloadedInstanceCountMax = Limits.instanceCountMax
 
@@ -70,8 +73,14 @@ package actor Node {
             group.addTask { await self.refreshRegularly() }
             group.addTask { await self.handleInbox() }
             group.addTask { await self.spreadMembership() }
-            for await address in self.dialRequests {
-                group.addTask { await self.keepConnected(to: address) }
+            await self.startDiscovery()
+            for await request in self.dialRequests {
+                group.addTask {
+                    switch request {
+                    case .keep(let address): await self.keepConnected(to: address)
+                    case .once(let address): await self.dialOnce(address)
+                    }
+                }
             }
             // The stream ends when this task is cancelled; so do the others.
             group.cancelAll()
@@ -108,6 +117,7 @@ package actor Node {
     /// Ends requests, engines and links, in that order. Nobody takes events of the inbox any more.
     private func shutDown() async {
         isStopping = true
+        await beacons?.stop()
         await listener?.close()
         let reason = ShoalError(.unavailable, "node \(configuration.name) is shutting down")
         streams.fail(allOver: nil, with: reason)

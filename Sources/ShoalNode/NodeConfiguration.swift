@@ -21,6 +21,8 @@ package struct NodeConfiguration: Sendable {
     package var threadCount: Int
     /// The most memory that stages on this node may take together; nil means what the machine has available.
     package var memoryLimit: ByteCount?
+    /// Whether the node announces itself by beacons and listens for those of other members.
+    package var discovers: Bool
     /// Folders searched for models, besides the paths that requests name.
     package var modelFolders: [String]
     package var limits: NodeLimits
@@ -37,6 +39,7 @@ package struct NodeConfiguration: Sendable {
         llamaBuild = ""
         threadCount = 1
         memoryLimit = nil
+        discovers = false
         modelFolders = []
         limits = NodeLimits()
         onChange = {}

@@ -2,6 +2,7 @@ import Logging
 import NIOCore
 import NIOPosix
 package import ShoalCore
+import ShoalDiscovery
 import ShoalLinks
 import ShoalTrust
 
@@ -53,6 +54,7 @@ extension Node {
                 code, eventLoop: dataLoop, security: security, hello: identity.hello(purpose: .control),
                 deadline: configuration.limits.dialDeadline)
         }
+        await startDiscovery()
         for address in code.addresses { connect(to: address) }
         return JoinReport(clusterID: security.trust.clusterID, members: await members())
     }
@@ -71,7 +73,10 @@ extension Node {
     func spreadMembership() async {
         for await event in security.trust.events {
             logger.info("the member list changed", metadata: ["event": "\(event)"])
-            if case .memberRemoved(let node) = event { peers.removeTargets(of: node) }
+            if case .memberRemoved(let node) = event {
+                peers.removeTargets(of: node)
+                beacons?.forget(node)
+            }
             broadcast(.members(security.trust.records))
         }
     }

@@ -16,7 +16,7 @@ final class ClusterFixture: Sendable {
 
     /// Starts nodes named a, b, ... where each later one has the first as its peer, and waits until all see all.
     static func with(
-        nodeCount: Int, arguments: [String] = [], _ body: (ClusterFixture) async throws -> Void
+        nodeCount: Int, arguments: [String] = [], namesPeers: Bool = true, _ body: (ClusterFixture) async throws -> Void
     ) async throws {
         let directory = FileManager.default.temporaryDirectory.appending(path: "shoal-test-\(UUID().uuidString)")
         defer { try? FileManager.default.removeItem(at: directory) }
@@ -26,7 +26,7 @@ final class ClusterFixture: Sendable {
         let ports = try freePorts(nodeCount * 2)
         var nodes: [NodeProcess] = []
         for (index, name) in names.enumerated() {
-            let peer = nodes.first.map { ["--peer", $0.link] } ?? []
+            let peer = namesPeers ? nodes.first.map { ["--peer", $0.link] } ?? [] : []
             nodes.append(
                 try NodeProcess(
                     name: name, api: "127.0.0.1:\(ports[index * 2])", link: "127.0.0.1:\(ports[index * 2 + 1])",

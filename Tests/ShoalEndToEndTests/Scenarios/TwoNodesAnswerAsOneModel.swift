@@ -48,6 +48,17 @@ struct TwoNodesAnswerAsOneModel {
         }
     }
 
+    @Test("members find each other with nothing typed, and answer")
+    func nothingTyped() async throws {
+        let model = try TestFiles.require(TestFiles.referenceModel)
+        try await ClusterFixture.with(nodeCount: 3, namesPeers: false) { cluster in
+            _ = try await cluster.load(model, layers: "c=0-14,a=15-29", on: cluster.nodes[1])
+            let (status, answer) = try await cluster.chat("What is the capital of France?", on: cluster.nodes[2])
+            #expect(status == 200)
+            #expect(answer.string(["choices", 0, "message", "content"])?.contains("Paris") == true, "\(answer.text)")
+        }
+    }
+
     @Test("the planner keeps a model that fits on one node, and says why")
     func solo() async throws {
         let model = try TestFiles.require(TestFiles.referenceModel)
