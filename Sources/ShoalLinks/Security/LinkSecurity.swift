@@ -108,7 +108,7 @@ package final class LinkSecurity: Sendable {
         switch role {
         case .joining(let issuer):
             peer == issuer
-                ? nil : ShoalError(.notAMember, "another node answers there than the one that issued the invite")
+                ? nil : ShoalError(.linkLost, "another node answers there than the one that issued the invite")
         case .dialling(let expected?) where expected != peer:
             ShoalError(.notAMember, "node \(peer) answers there, not node \(expected)")
         case .dialling:
