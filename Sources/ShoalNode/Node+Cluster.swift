@@ -1,7 +1,5 @@
 package import ShoalCore
 import ShoalEngine
-import ShoalModel
-import ShoalPlanning
 
 /// What the gateway and the command line ask of the cluster.
 extension Node: ClusterService {
@@ -21,10 +19,6 @@ extension Node: ClusterService {
     package func instances() async -> [InstanceReport] {
         (Array(ownReports.values) + announced.values.joined())
             .sorted { ($0.createdUnixSeconds, $0.id) > ($1.createdUnixSeconds, $1.id) }
-    }
-
-    package func plan(_ request: LoadRequest) async throws(ShoalError) -> PlanReport {
-        try planned(request, try await models.open(request.model)).plan
     }
 
     package func load(_ request: LoadRequest) async throws(ShoalError) -> InstanceReport {
@@ -92,28 +86,6 @@ extension Node: ClusterService {
         (Array(ownReports.values) + announced.values.joined())
             .flatMap(\.stages).filter { $0.node == id }
             .reduce(.zero) { $0 + ($1.residentBytes ?? $1.weightBytes) }
-    }
-
-    private func planned(
-        _ request: LoadRequest, _ model: OpenedModel
-    ) throws(ShoalError) -> (plan: PlanReport, order: InstanceOrder) {
-        let planRequest = try PlanRequest(request, modelName: model.reference.name, shape: model.shape)
-        let announcements =
-            [announcement()] + peers.connected.values.compactMap(\.announcement).sorted { $0.name < $1.name }
-        let plan = try Planner.plan(
-            planRequest,
-            nodes: announcements.map {
-                PlannerNode(
-                    id: $0.id, name: $0.name, availableBytes: $0.memoryAvailable, threadCount: $0.threadCount)
-            })
-        let order = InstanceOrder(
-            id: .random(), model: model.reference, family: plan.family,
-            stages: plan.stages.map {
-                StageOrder(node: $0.node, nodeName: $0.nodeName, layers: $0.layers, weightBytes: $0.weightBytes)
-            },
-            contextTokenCount: planRequest.contextTokenCount, sequenceCountMax: planRequest.sequenceCount,
-            createdUnixSeconds: UnixClock.seconds())
-        return (plan, order)
     }
 }
 

@@ -177,10 +177,17 @@ extension Node {
     func dialStage(
         on node: NodeID, instance: InstanceID, generation: UInt32, boundary: Int
     ) async throws(ShoalError) -> FrameConnection {
+        try await openDataLink(
+            to: node, purpose: .data(instance: instance, generation: generation, boundary: boundary))
+    }
+
+    /// Opens a connection of its own to a member, whoever has to dial for it.
+    func openDataLink(
+        to node: NodeID, purpose: LinkHello.Purpose
+    ) async throws(ShoalError) -> FrameConnection {
         guard let hello = peers.connected[node]?.hello else {
             throw ShoalError(.linkLost, "node \(node) is not connected to node \(configuration.name)")
         }
-        let purpose = LinkHello.Purpose.data(instance: instance, generation: generation, boundary: boundary)
         let (connection, _) = try await LinkDialer.dial(
             LinkAddress(parsing: hello.linkAddress), eventLoop: dataLoop, security: security,
             hello: identity.hello(purpose: purpose), expected: node, deadline: configuration.limits.dialDeadline)
