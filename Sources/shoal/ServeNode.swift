@@ -20,8 +20,10 @@ func runNode(_ settings: ServeSettings, logger: Logger) async throws {
     configuration.memoryLimit = settings.memory
     configuration.discovers = true
     configuration.modelFolders = settings.modelDirectories
+    let engine = try EngineExecutable.path()
+    configuration.llamaBuild = await EngineExecutable.build(of: engine)
     let launcher = ProcessEngineLauncher(
-        executablePath: try EngineExecutable.path(), logDirectory: settings.dataDirectory + "/logs")
+        executablePath: engine, logDirectory: settings.dataDirectory + "/logs")
     let node = try Node(configuration: configuration, launcher: launcher, logger: logger)
     let gateway = Gateway(
         configuration: GatewayConfiguration(host: api.host, port: api.port), inference: node, cluster: node,

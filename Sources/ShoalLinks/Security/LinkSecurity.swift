@@ -26,6 +26,7 @@ package final class LinkSecurity: Sendable {
     /// Agreed on by ALPN, so that nothing else that speaks TLS gets any further.
     static let applicationProtocol = "shoal/1"
     private static let loggedRefusalCountMax = 256
+    private static let versionRefusalCountMax = 16
 
     package let trust: ClusterTrust
     /// In seconds since 1970.
@@ -39,6 +40,7 @@ package final class LinkSecurity: Sendable {
         var attempts = AttemptLimit()
         var open: [NodeID: [ObjectIdentifier: FrameConnection]] = [:]
         var loggedRefusals: Set<String> = []
+        var versionRefusals: [String] = []
     }
 
     /// `unixSeconds` decides whether invites have expired. Throws `internal` when the node's key does not suit TLS.
@@ -147,9 +149,17 @@ package final class LinkSecurity: Sendable {
         for connection in connections { connection.close(because: MemberList.removed(peer)) }
     }
 
+    /// Nodes that dialled this one and do not speak its protocol, in sentences; the last few.
+    package var versionRefusals: [String] { state.withLock { $0.versionRefusals } }
+
     /// Says once per kind of reason why somebody at `host` was refused, so that trying again does not fill the log.
     func logRefusal(host: String, _ error: ShoalError) {
         let isNew = state.withLock { state in
+            let told = "a connection from \(host) was refused: \(error.message)"
+            if error.code == .protocolViolation, !state.versionRefusals.contains(told) {
+                if state.versionRefusals.count >= Self.versionRefusalCountMax { state.versionRefusals.removeFirst() }
+                state.versionRefusals.append(told)
+            }
             if state.loggedRefusals.count >= Self.loggedRefusalCountMax { state.loggedRefusals = [] }
             return state.loggedRefusals.insert("\(host) \(error.code)").inserted
         }
