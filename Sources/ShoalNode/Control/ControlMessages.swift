@@ -107,6 +107,9 @@ package enum ControlRequest: Sendable, Codable {
     case generate(GenerationRequest, InstanceID)
     /// Of the stages held by the receiver; nil means of all instances.
     case engineLogs(InstanceID?)
+    case dialBack(DialBack)
+    case openRelay(RelayOrder)
+    case joinRelay(RelayOffer)
 }
 
 /// Answers to `ControlRequest`.
