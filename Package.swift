@@ -159,8 +159,9 @@ let effectfulTargets: [Target] = [
     test(
         "ShoalEndToEndTests",
         [
-            "ShoalCore", "shoal", "shoal-engine", nioCore, product("NIOHTTP1", "swift-nio"),
-            product("AsyncHTTPClient", "async-http-client"),
+            "ShoalCore", "ShoalTrust", "ShoalWire", "ShoalLinks", "ShoalDiscovery", "ShoalTesting", "shoal",
+            "shoal-engine", nioCore, nioPosix, logging, product("NIOHTTP1", "swift-nio"),
+            product("NIOSSL", "swift-nio-ssl"), product("AsyncHTTPClient", "async-http-client"),
         ]),
 ]
 

@@ -18,11 +18,30 @@ final class ClusterFixture: Sendable {
     static func with(
         nodeCount: Int, arguments: [String] = [], namesPeers: Bool = true, _ body: (ClusterFixture) async throws -> Void
     ) async throws {
+        // Lets the nodes in without invites.
+        try await with(
+            nodeCount: nodeCount, arguments: ["--cluster-key", randomClusterKey()] + arguments, namesPeers: namesPeers,
+            seenCount: nodeCount, body)
+    }
+
+    /// Starts nodes named a, b, ... of which each is a cluster of its own.
+    static func withStrangers(
+        nodeCount: Int, arguments: [String] = [], _ body: (ClusterFixture) async throws -> Void
+    ) async throws {
+        try await with(nodeCount: nodeCount, arguments: arguments, namesPeers: false, seenCount: 1, body)
+    }
+
+    static func randomClusterKey() -> String {
+        (0..<64).map { _ in String(Int.random(in: 0..<16), radix: 16) }.joined()
+    }
+
+    private static func with(
+        nodeCount: Int, arguments: [String], namesPeers: Bool, seenCount: Int,
+        _ body: (ClusterFixture) async throws -> Void
+    ) async throws {
         let directory = FileManager.default.temporaryDirectory.appending(path: "shoal-test-\(UUID().uuidString)")
         defer { try? FileManager.default.removeItem(at: directory) }
         let names = Array("abcdefgh").prefix(nodeCount).map(String.init)
-        // Lets the nodes in without invites.
-        let key = (0..<64).map { _ in String(Int.random(in: 0..<16), radix: 16) }.joined()
         let ports = try freePorts(nodeCount * 2)
         var nodes: [NodeProcess] = []
         for (index, name) in names.enumerated() {
@@ -30,11 +49,11 @@ final class ClusterFixture: Sendable {
             nodes.append(
                 try NodeProcess(
                     name: name, api: "127.0.0.1:\(ports[index * 2])", link: "127.0.0.1:\(ports[index * 2 + 1])",
-                    directory: directory.appending(path: name), arguments: ["--cluster-key", key] + peer + arguments))
+                    directory: directory.appending(path: name), arguments: peer + arguments))
         }
         let fixture = ClusterFixture(nodes: nodes, directory: directory)
         do {
-            try await fixture.waitUntilConnected()
+            for node in nodes { try await fixture.waitUntil(node, sees: seenCount) }
             try await body(fixture)
         } catch {
             let logs = nodes.map { "--- log of node \($0.name)\n\($0.log)" }.joined(separator: "\n")
@@ -50,13 +69,12 @@ final class ClusterFixture: Sendable {
 
     var allNodesRun: Bool { nodes.allSatisfy(\.isRunning) }
 
-    private func waitUntilConnected() async throws {
-        for node in nodes {
-            try await eventually("node \(node.name) sees \(self.nodes.count) nodes") {
-                guard node.isRunning else { throw TestFailure("node \(node.name) ended: \(node.log)") }
-                let found: [NodeReport]? = try? await self.get("/shoal/v1/nodes", from: node)
-                return found?.filter { $0.memoryAvailable != nil }.count == self.nodes.count
-            }
+    /// Waits until the node's API lists so many nodes that it is connected to, itself included.
+    func waitUntil(_ node: NodeProcess, sees count: Int) async throws {
+        try await eventually("node \(node.name) sees \(count) nodes") {
+            guard node.isRunning else { throw TestFailure("node \(node.name) ended: \(node.log)") }
+            let found: [NodeReport]? = try? await self.get("/shoal/v1/nodes", from: node)
+            return found?.filter { $0.memoryAvailable != nil }.count == count
         }
     }
 
