@@ -12,7 +12,7 @@ extension Node: ClusterService {
         report.memoryTotal = own.memoryTotal
         report.memoryAvailable = own.memoryAvailable
         report.shoalVersion = own.shoalVersion
-        return [report] + peers.reports()
+        return NodeNaming.notingDuplicates([report] + peers.reports())
     }
 
     /// Newest first.
