@@ -5,7 +5,7 @@ import ShoalEngine
 extension Node: ClusterService {
     package func nodes() async -> [NodeReport] {
         let own = announcement()
-        var report = NodeReport(name: configuration.name, linkAddress: linkAddress, reachability: .this)
+        var report = NodeReport(name: configuration.name, linkAddress: advertisedAddress, reachability: .this)
         report.id = id
         report.apiAddress = configuration.apiAddress
         report.threadCount = own.threadCount
@@ -76,7 +76,7 @@ extension Node: ClusterService {
         let available = MachineFacts.memoryAvailable ?? .zero
         let limited = configuration.memoryLimit.map { min($0.minus(held), available) }
         return NodeAnnouncement(
-            id: id, name: configuration.name, linkAddress: linkAddress, apiAddress: configuration.apiAddress,
+            id: id, name: configuration.name, linkAddress: advertisedAddress, apiAddress: configuration.apiAddress,
             threadCount: configuration.threadCount, memoryTotal: MachineFacts.memoryTotal ?? .zero,
             memoryAvailable: limited ?? available, shoalVersion: ShoalVersion.current)
     }

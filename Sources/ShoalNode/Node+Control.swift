@@ -249,7 +249,7 @@ extension Node {
             let own = reports.filter { $0.head == link.peer.nodeID }
             announced[link.peer.nodeID] = Array(own.prefix(Limits.instanceCountMax))
         case .linkAddresses(let addresses):
-            for address in addresses.prefix(Limits.peerCountMax) where address != linkAddress {
+            for address in addresses.prefix(Limits.peerCountMax) where address != advertisedAddress {
                 guard (try? LinkAddress(parsing: address)) != nil else { continue }
                 if !peers.connected.values.contains(where: { $0.hello.linkAddress == address }) { connect(to: address) }
             }

@@ -91,6 +91,9 @@ package actor Node {
     /// A link address that peers can dial: the bound port, if port 0 was asked for.
     package var boundLinkAddress: String { linkAddress }
 
+    /// Where others are told to dial.
+    var advertisedAddress: String { configuration.advertisedAddress ?? linkAddress }
+
     private func bind() async throws(ShoalError) {
         let listener = try await LinkListener.bind(
             LinkAddress(parsing: configuration.linkAddress), eventLoopGroup: dataLoop, security: security,
@@ -103,7 +106,7 @@ package actor Node {
             })
         self.listener = listener
         linkAddress = listener.boundAddress.description
-        identity.bound(to: linkAddress)
+        identity.bound(to: advertisedAddress)
     }
 
     private func handleInbox() async {

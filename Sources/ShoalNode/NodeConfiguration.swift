@@ -9,6 +9,8 @@ package struct NodeConfiguration: Sendable {
     package var dataDirectory: String
     /// HOST:PORT where other nodes reach this one.
     package var linkAddress: String
+    /// HOST:PORT that other nodes are told to dial, where it is not the address that this one listens at.
+    package var advertisedAddress: String?
     /// HOST:PORT of the HTTP API, told to other nodes for their listings; nil when there is none.
     package var apiAddress: String?
     /// HOST:PORT of nodes to connect to.
@@ -33,6 +35,7 @@ package struct NodeConfiguration: Sendable {
         self.name = name
         self.dataDirectory = dataDirectory
         self.linkAddress = linkAddress
+        advertisedAddress = nil
         apiAddress = nil
         peerAddresses = []
         clusterKey = nil

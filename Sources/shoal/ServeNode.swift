@@ -18,7 +18,8 @@ func runNode(_ settings: ServeSettings, logger: Logger) async throws {
     configuration.clusterKey = settings.clusterKey
     configuration.threadCount = settings.threadCount
     configuration.memoryLimit = settings.memory
-    configuration.discovers = true
+    configuration.advertisedAddress = settings.advertise.map(\.description)
+    configuration.discovers = settings.discovers
     configuration.modelFolders = settings.modelDirectories
     let launcher = ProcessEngineLauncher(
         executablePath: try EngineExecutable.path(), logDirectory: settings.dataDirectory + "/logs")
