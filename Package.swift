@@ -86,7 +86,7 @@ let effectfulTargets: [Target] = [
         "ShoalNode",
         [
             "ShoalCore", "ShoalModel", "ShoalStore", "ShoalPlanning", "ShoalScheduling", "ShoalWire", "ShoalLinks",
-            "ShoalEngine", "ShoalDiscovery", "ShoalTrust", "CShoalSystem", nioCore, nioPosix, logging,
+            "ShoalEngine", "ShoalDiscovery", "ShoalReach", "ShoalTrust", "CShoalSystem", nioCore, nioPosix, logging,
             product("SystemPackage", "swift-system"),
         ]),
     library(
@@ -144,7 +144,7 @@ let effectfulTargets: [Target] = [
         "ShoalNodeTests",
         [
             "ShoalCore", "ShoalModel", "ShoalStore", "ShoalTrust", "ShoalWire", "ShoalLinks", "ShoalEngine",
-            "ShoalNode",
+            "ShoalNode", "ShoalDiscovery", "ShoalReach",
             "ShoalScheduling", "ShoalTesting", nioCore, nioPosix, logging,
         ]),
     test(

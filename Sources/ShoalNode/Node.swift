@@ -18,6 +18,8 @@ package actor Node {
     nonisolated let logger: Logger
     nonisolated let launcher: any EngineLauncher
     nonisolated let dataLoop: any EventLoop
+    /// For measurements, which must not delay activations.
+    nonisolated let probeLoop: any EventLoop
     nonisolated let models: ModelLibrary
     nonisolated let identity: NodeIntroduction
     nonisolated let security: LinkSecurity
@@ -25,8 +27,11 @@ package actor Node {
     nonisolated let heads = HeadTable()
     /// Control events that need no order among requests, handled one by one.
     nonisolated let inbox = NodeInbox()
+    nonisolated let interfaces = InterfaceWatch()
+    nonisolated let notes = DoctorNotes()
 
     var peers = PeerTable()
+    var reach: ReachState
     var stages: [InstanceID: StageHost] = [:]
     /// Which node heads the stages held here.
     var stageHeads: [InstanceID: NodeID] = [:]
@@ -38,7 +43,7 @@ package actor Node {
     /// Requests that are computed here for clients of other nodes.
     var requestsByLink: [ObjectIdentifier: [RequestID: InstanceID]] = [:]
     var listener: LinkListener?
-    /// Nil while this node neither announces itself nor listens for others.
+    /// Finds addresses to dial; announces this node too if the configuration says so.
     var beacons: BeaconService?
     var linkAddress: String
     var isStopping = false
@@ -57,6 +62,8 @@ package actor Node {
         self.logger = logger
         models = ModelLibrary(folders: configuration.modelFolders)
         dataLoop = MultiThreadedEventLoopGroup.singleton.next()
+        probeLoop = MultiThreadedEventLoopGroup.singleton.next()
+        reach = ReachState(own: id)
         linkAddress = configuration.linkAddress
         (dialRequests, dialRequestsContinuation) = AsyncStream.makeStream(
             bufferingPolicy: .bufferingNewest(Limits.peerCountMax))
@@ -74,12 +81,13 @@ package actor Node {
             group.addTask { await self.handleInbox() }
             group.addTask { await self.spreadMembership() }
             group.addTask { await self.keepMembershipStored() }
+            group.addTask { await self.measureLinks() }
             await self.startDiscovery()
             for await request in self.dialRequests {
                 group.addTask {
                     switch request {
                     case .keep(let address): await self.keepConnected(to: address)
-                    case .once(let address): await self.dialOnce(address)
+                    case .once(let address, let node): await self.dialOnce(address, expecting: node)
                     }
                 }
             }
@@ -91,6 +99,9 @@ package actor Node {
 
     /// A link address that peers can dial: the bound port, if port 0 was asked for.
     package var boundLinkAddress: String { linkAddress }
+
+    /// Where others are told to dial.
+    var advertisedAddress: String { configuration.advertisedAddress ?? linkAddress }
 
     private func bind() async throws(ShoalError) {
         let listener = try await LinkListener.bind(
@@ -104,7 +115,7 @@ package actor Node {
             })
         self.listener = listener
         linkAddress = listener.boundAddress.description
-        identity.bound(to: linkAddress)
+        identity.bound(to: advertisedAddress)
     }
 
     private func handleInbox() async {

@@ -9,6 +9,8 @@ package struct NodeConfiguration: Sendable {
     package var dataDirectory: String
     /// HOST:PORT where other nodes reach this one.
     package var linkAddress: String
+    /// HOST:PORT that other nodes are told to dial, where it is not the address that this one listens at.
+    package var advertisedAddress: String?
     /// HOST:PORT of the HTTP API, told to other nodes for their listings; nil when there is none.
     package var apiAddress: String?
     /// HOST:PORT of nodes to connect to.
@@ -33,6 +35,7 @@ package struct NodeConfiguration: Sendable {
         self.name = name
         self.dataDirectory = dataDirectory
         self.linkAddress = linkAddress
+        advertisedAddress = nil
         apiAddress = nil
         peerAddresses = []
         clusterKey = nil
@@ -50,6 +53,8 @@ package struct NodeConfiguration: Sendable {
 package struct NodeLimits: Sendable {
     /// From dialling to the other side's hello.
     package var dialDeadline: Duration = .seconds(3)
+    /// For one address among several ways to a node: an answer that takes longer on one network is none.
+    package var tryDeadline: Duration = .milliseconds(1500)
     /// First wait before a peer is dialled again; doubles up to `redialDelayMax`.
     package var redialDelay: Duration = .milliseconds(200)
     package var redialDelayMax: Duration = .seconds(5)

@@ -25,6 +25,7 @@ package final class LinkSecurity: Sendable {
 
     /// Agreed on by ALPN, so that nothing else that speaks TLS gets any further.
     static let applicationProtocol = "shoal/1"
+    private static let versionRefusalCountMax = 16
 
     package let trust: ClusterTrust
     /// In seconds since 1970.
@@ -38,6 +39,13 @@ package final class LinkSecurity: Sendable {
         var attempts = AttemptLimit()
         var open: [NodeID: [ObjectIdentifier: FrameConnection]] = [:]
         var refusals = RefusalLog()
+        var versionRefusals: [String] = []
+
+        mutating func keep(_ refusal: String) {
+            guard !versionRefusals.contains(refusal) else { return }
+            if versionRefusals.count >= LinkSecurity.versionRefusalCountMax { versionRefusals.removeFirst() }
+            versionRefusals.append(refusal)
+        }
     }
 
     /// `unixSeconds` decides whether invites have expired. Throws `internal` when the node's key does not suit TLS.
@@ -145,10 +153,17 @@ package final class LinkSecurity: Sendable {
         for connection in connections { connection.close(because: MemberList.removed(peer)) }
     }
 
+    /// Nodes that dialled this one and do not speak its protocol, in sentences; the last few.
+    package var versionRefusals: [String] { state.withLock { $0.versionRefusals } }
+
     /// Says once per reason why somebody at `host` was refused, so that trying again does not fill the log.
     func logRefusal(host: String, _ error: ShoalError) {
         let now = Self.uptime
-        let answer = state.withLock { $0.refusals.note(host: host, reason: error.message, now: now) }
+        let answer = state.withLock { state in
+            let told = "a connection from \(host) was refused: \(error.message)"
+            if error.code == .protocolViolation { state.keep(told) }
+            return state.refusals.note(host: host, reason: error.message, now: now)
+        }
         var metadata: Logger.Metadata = ["host": "\(host)", "reason": "\(error.message)"]
         switch answer {
         case .silence: return

@@ -110,6 +110,7 @@ extension Node {
     /// Where a new node may dial this one, and what to know about it. A node that listens everywhere names the
     /// addresses of its interfaces.
     private func invitedAddresses() -> (addresses: [String], notice: String?) {
+        if let advertised = configuration.advertisedAddress { return ([advertised], nil) }
         guard let bound = try? LinkAddress(parsing: linkAddress) else { return ([linkAddress], nil) }
         if bound.isLoopback {
             let notice =
