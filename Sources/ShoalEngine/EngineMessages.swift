@@ -47,12 +47,7 @@ package struct StageLoadRequest: Sendable, Codable, Hashable {
     /// Layers put on a GPU when there is one; nil means all.
     package var gpuLayerCount: Int?
     /// What activations this stage hands out.
-    package var boundaryElementType: BoundaryElementType
-
-    /// Wire type of a boundary.
-    package enum BoundaryElementType: String, Sendable, Codable {
-        case float32, float16
-    }
+    package var boundaryFormat: BoundaryFormat
 
     package init(path: String, layers: LayerRange) {
         self.path = path
@@ -63,7 +58,7 @@ package struct StageLoadRequest: Sendable, Codable, Hashable {
         contextTokenCount = 2048
         sequenceCountMax = 4
         microBatchTokenCountMax = 512
-        boundaryElementType = .float32
+        boundaryFormat = .f32
     }
 }
 

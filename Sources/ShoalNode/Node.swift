@@ -25,6 +25,7 @@ package actor Node {
     nonisolated let security: LinkSecurity
     nonisolated let streams = RequestStreams()
     nonisolated let heads = HeadTable()
+    nonisolated let answerTimes = AnswerTimes()
     /// Control events that need no order among requests, handled one by one.
     nonisolated let inbox = NodeInbox()
     nonisolated let interfaces = InterfaceWatch()

@@ -107,6 +107,8 @@ package enum ControlRequest: Sendable, Codable {
     case generate(GenerationRequest, InstanceID)
     /// Of the stages held by the receiver; nil means of all instances.
     case engineLogs(InstanceID?)
+    /// Of requests that a head on the receiver computed; nil means all that are remembered.
+    case traces(RequestID?)
 }
 
 /// Answers to `ControlRequest`.
@@ -116,6 +118,7 @@ package enum ControlReply: Sendable, Codable {
     case stage(StageSnapshot)
     case instance(InstanceReport)
     case engineLogs([EngineLogReport])
+    case traces([TraceReport])
 }
 
 /// One-way messages between nodes; JSON in `controlEvent` frames.

@@ -48,6 +48,7 @@ extension HeadService {
         guard generation == lifecycle.generation else { return link.close(because: nil) }
         firstStageLink = link
         link.start(FirstStageLinkReceiver(head: self, generation: generation))
+        startPings()
     }
 
     private func makeScheduler() {
@@ -73,6 +74,7 @@ extension HeadService {
     }
 
     func send(_ batch: MicroBatch) throws(ShoalError) {
+        tracer.sending(batch, now: now) { scheduler?.owner(of: $0) }
         let frame = try MicroBatchDescription(batch: batch, activations: nil)
             .frame(instance: order.id, generation: lifecycle.generation)
         if order.stages.count == 1 {
@@ -104,6 +106,7 @@ extension HeadService {
             return perform(lifecycle.warmUpSucceeded(generation: frame.generation, now: now))
         }
         let outputs = try OutputsDescription(decoding: frame)
+        tracer.arrived(batchNumber: frame.number, stages: outputs.stages, now: now)
         perform(
             scheduler?.outputsArrived(
                 batchNumber: frame.number, generation: frame.generation, tokens: outputs.tokens, now: now) ?? [])
@@ -138,6 +141,7 @@ private final class FirstStageLinkReceiver: FrameReceiver {
     }
 
     func received(_ frame: Frame, on connection: FrameConnection) {
+        if frame.kind == .pong { return head.assumeIsolated { $0.firstLinkPonged(frame.number) } }
         connection.close(because: ShoalError(.protocolViolation, "stage 0 sent a frame to the head's data link"))
     }
 

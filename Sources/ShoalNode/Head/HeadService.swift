@@ -44,6 +44,11 @@ package actor HeadService {
     private var stopWaiters: [CheckedContinuation<Void, Never>] = []
     private var hasEnded = false
     private var isRefreshing = false
+    /// Where the time of the latest requests went.
+    var tracer = RequestTracer()
+    /// The link to the first stage, measured.
+    var firstLinkTimes = StageClock()
+    var firstLinkPings: RepeatedTask?
 
     /// Takes a request's events, in order, on the data loop. Must not block.
     package typealias Sink = @Sendable (GenerationEvent) -> Void
@@ -277,6 +282,10 @@ package actor HeadService {
     func closeFirstStageLink() {
         let link = firstStageLink
         firstStageLink = nil
+        firstLinkPings?.cancel()
+        firstLinkPings = nil
+        firstLinkTimes.reset()
+        tracer.pipelineLost()
         link?.close(because: nil)
     }
 
