@@ -13,7 +13,7 @@ extension Node: ClusterService {
         report.memoryAvailable = own.memoryAvailable
         report.shoalVersion = own.shoalVersion
         report.engineBuild = own.engineBuild.isEmpty ? nil : own.engineBuild
-        return [report] + peers.reports()
+        return NodeNaming.notingDuplicates([report] + peers.reports())
     }
 
     /// Newest first.

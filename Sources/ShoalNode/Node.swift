@@ -81,6 +81,7 @@ package actor Node {
             group.addTask { await self.refreshRegularly() }
             group.addTask { await self.handleInbox() }
             group.addTask { await self.spreadMembership() }
+            group.addTask { await self.keepMembershipStored() }
             group.addTask { await self.measureLinks() }
             await self.startDiscovery()
             for await request in self.dialRequests {

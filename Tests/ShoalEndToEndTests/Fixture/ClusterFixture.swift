@@ -8,10 +8,13 @@ import ShoalCore
 final class ClusterFixture: Sendable {
     let nodes: [NodeProcess]
     let directory: URL
+    /// What every node was started with.
+    let arguments: [String]
 
-    private init(nodes: [NodeProcess], directory: URL) {
+    private init(nodes: [NodeProcess], directory: URL, arguments: [String]) {
         self.nodes = nodes
         self.directory = directory
+        self.arguments = arguments
     }
 
     /// Starts nodes named a, b, ... where each later one has the first as its peer, and waits until all see all.
@@ -20,7 +23,7 @@ final class ClusterFixture: Sendable {
     ) async throws {
         // Lets the nodes in without invites.
         try await with(
-            nodeCount: nodeCount, arguments: ["--cluster-key", randomClusterKey()] + arguments, namesPeers: namesPeers,
+            nodeCount: nodeCount, arguments: arguments + ["--cluster-key", randomClusterKey()], namesPeers: namesPeers,
             seenCount: nodeCount, body)
     }
 
@@ -51,7 +54,7 @@ final class ClusterFixture: Sendable {
                     name: name, api: "127.0.0.1:\(ports[index * 2])", link: "127.0.0.1:\(ports[index * 2 + 1])",
                     directory: directory.appending(path: name), arguments: peer + arguments))
         }
-        let fixture = ClusterFixture(nodes: nodes, directory: directory)
+        let fixture = ClusterFixture(nodes: nodes, directory: directory, arguments: arguments)
         do {
             for node in nodes { try await fixture.waitUntil(node, sees: seenCount) }
             try await body(fixture)
@@ -68,6 +71,32 @@ final class ClusterFixture: Sendable {
     }
 
     var allNodesRun: Bool { nodes.allSatisfy(\.isRunning) }
+
+    /// One more node, in a data folder of the cluster's that may be there already. The caller stops it.
+    func start(
+        _ name: String, arguments: [String] = [], wrapper: [String] = [], environment: [String: String] = [:]
+    ) throws -> NodeProcess {
+        let ports = try freePorts(2)
+        return try NodeProcess(
+            name: name, api: "127.0.0.1:\(ports[0])", link: "127.0.0.1:\(ports[1])",
+            directory: directory.appending(path: name), arguments: arguments, wrapper: wrapper,
+            environment: environment)
+    }
+
+    /// Runs `body` with one more node, and stops it.
+    func withNode(
+        _ name: String, arguments: [String] = [], wrapper: [String] = [], environment: [String: String] = [:],
+        _ body: (NodeProcess) async throws -> Void
+    ) async throws {
+        let node = try start(name, arguments: arguments, wrapper: wrapper, environment: environment)
+        do {
+            try await body(node)
+        } catch {
+            await node.stop()
+            throw TestFailure("\(error)\n--- log of node \(name)\n\(node.log)")
+        }
+        await node.stop()
+    }
 
     /// Waits until the node's API lists so many nodes that it is connected to, itself included.
     func waitUntil(_ node: NodeProcess, sees count: Int) async throws {

@@ -49,11 +49,8 @@ extension HardTimes {
             let key = ClusterFixture.randomClusterKey()
             try await ClusterFixture.withStrangers(nodeCount: 1, arguments: ["--cluster-key", key]) { cluster in
                 let proxy = try await RecordingProxy.start(to: cluster.nodes[0].link)
-                let ports = try freePorts(2)
-                let stranger = try NodeProcess(
-                    name: "z", api: "127.0.0.1:\(ports[0])", link: "127.0.0.1:\(ports[1])",
-                    directory: cluster.directory.appending(path: "z"),
-                    arguments: ["--cluster-key", ClusterFixture.randomClusterKey(), "--peer", proxy.address])
+                let stranger = try cluster.start(
+                    "z", arguments: ["--cluster-key", ClusterFixture.randomClusterKey(), "--peer", proxy.address])
                 try await eventually("the node dialled several times and says what is wrong") {
                     let nodes: [NodeReport]? = try? await cluster.get("/shoal/v1/nodes", from: stranger)
                     return nodes?.contains { $0.reachability == .unreachable && $0.problem != nil } == true
@@ -96,11 +93,7 @@ extension HardTimes {
             try await ClusterFixture.withStrangers(nodeCount: 1, arguments: ["--cluster-key", key]) { cluster in
                 let node = cluster.nodes[0]
                 let proxy = try await RecordingProxy.start(to: node.link)
-                let ports = try freePorts(2)
-                let member = try NodeProcess(
-                    name: "m", api: "127.0.0.1:\(ports[0])", link: "127.0.0.1:\(ports[1])",
-                    directory: cluster.directory.appending(path: "m"),
-                    arguments: ["--cluster-key", key, "--peer", proxy.address])
+                let member = try cluster.start("m", arguments: ["--cluster-key", key, "--peer", proxy.address])
                 try await cluster.waitUntil(node, sees: 2)
                 await member.stop()
                 await proxy.close()
