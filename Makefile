@@ -38,8 +38,9 @@ bench: release model ## Shoal beside llama.cpp, about 15 minutes (BENCH_QUICK=1:
 test: setup ## everything that must hold, fast checks first
 	@scripts/test.sh
 
-test-net: engine ## discovery and reachability in network namespaces (Linux, root)
+test-net: engine ## discovery, reachability and a port scan in network namespaces (Linux, root)
 	@scripts/test-net.sh
+	@scripts/net/port-scan.sh
 
 format: ## rewrite the sources in the house format
 	@swift format --in-place --recursive --parallel Sources Tests Package.swift

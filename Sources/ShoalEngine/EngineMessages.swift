@@ -12,6 +12,9 @@ package enum EngineRequest: Sendable, Codable {
     /// Forget every sequence and sampler.
     case reset
     case status
+    /// Measures how fast the machine computes, for about two seconds, at low priority; the reply is `.speed`. For an
+    /// engine of its own, which is ended afterwards.
+    case measureSpeed(threadCount: Int)
     case tokenize(text: String, addSpecial: Bool, parseSpecial: Bool)
     case detokenize([TokenID])
     /// The model's own template, with the prompt for the answer appended.
@@ -73,6 +76,9 @@ package struct StageLoaded: Sendable, Codable, Hashable {
     package var bytesReadFromDisk: ByteCount
     package var residentBytes: ByteCount
     package var kvCacheBytes: ByteCount
+    /// What libllama holds for the weights: more than they are where it keeps a matrix in two layouts.
+    package var weightBufferBytes: ByteCount
+    package var computeBufferBytes: ByteCount
     /// Whether a sequence can be shortened (false: recurrent families, which only forget whole sequences).
     package var canRemovePartialSequences: Bool
 
@@ -91,6 +97,8 @@ package struct StageLoaded: Sendable, Codable, Hashable {
         self.bytesReadFromDisk = bytesReadFromDisk
         self.residentBytes = residentBytes
         self.kvCacheBytes = kvCacheBytes
+        weightBufferBytes = weightBytes
+        computeBufferBytes = .zero
         self.canRemovePartialSequences = canRemovePartialSequences
     }
 }
@@ -106,6 +114,10 @@ package struct StageStatus: Sendable, Codable, Hashable {
     package var tokenCount: Int
     /// Time inside `llama_decode`.
     package var computeSeconds: Double
+    /// Of micro-batches of a single token.
+    package var decodeWork: StageWork
+    /// Of micro-batches of many tokens.
+    package var promptWork: StageWork
 
     package init(
         sequencesInUse: [SequenceID], samplersInUse: [SequenceID], residentBytes: ByteCount, microBatchCount: Int,
@@ -117,6 +129,30 @@ package struct StageStatus: Sendable, Codable, Hashable {
         self.microBatchCount = microBatchCount
         self.tokenCount = tokenCount
         self.computeSeconds = computeSeconds
+        decodeWork = StageWork()
+        promptWork = StageWork()
+    }
+}
+
+/// What micro-batches of one kind took together since the engine started.
+package struct StageWork: Sendable, Codable, Hashable {
+    package var microBatchCount = 0
+    package var tokenCount = 0
+    package var outputCount = 0
+    /// Sum of the tokens' positions: what each of them attended to.
+    package var positionSum = 0
+    package var seconds = 0.0
+
+    package init() {}
+
+    package static func - (left: StageWork, right: StageWork) -> StageWork {
+        var difference = StageWork()
+        difference.microBatchCount = left.microBatchCount - right.microBatchCount
+        difference.tokenCount = left.tokenCount - right.tokenCount
+        difference.outputCount = left.outputCount - right.outputCount
+        difference.positionSum = left.positionSum - right.positionSum
+        difference.seconds = left.seconds - right.seconds
+        return difference
     }
 }
 
@@ -125,6 +161,7 @@ package enum EngineReply: Sendable, Codable {
     case loaded(StageLoaded)
     case done
     case status(StageStatus)
+    case speed(NodeSpeed)
     case tokens([TokenID])
     case text(String)
     case failed(ShoalError)

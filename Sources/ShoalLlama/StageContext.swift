@@ -44,8 +44,12 @@ package final class StageContext {
 
     package let model: StageModel
     package let configuration: Configuration
+    /// Buffers of the weights; more than the weights where libllama keeps a matrix in two layouts.
+    package let weightBufferBytes: ByteCount
     /// Bytes of the KV cache or recurrent state.
     package let cacheBytes: ByteCount
+    /// Buffers that micro-batches are computed in.
+    package let computeBytes: ByteCount
 
     /// What the last `decode` produced, row-major. In a stage that is not last one boundary row of `embeddingWidth` per
     /// entry; in the last stage one row of `vocabularyTokenCount` logits per entry that wants an output.
@@ -76,7 +80,10 @@ package final class StageContext {
         self.model = model
         self.configuration = configuration
         self.tap = tap
-        cacheBytes = ByteCount(Int(shoal_context_memory_byte_count(context)))
+        let memory = shoal_context_memory(context)
+        weightBufferBytes = ByteCount(Int(clamping: memory.weight_byte_count))
+        cacheBytes = ByteCount(Int(clamping: memory.cache_byte_count))
+        computeBytes = ByteCount(Int(clamping: memory.compute_byte_count))
     }
 
     deinit { llama_free(pointer) }

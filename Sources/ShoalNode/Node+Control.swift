@@ -242,18 +242,15 @@ extension Node {
     private func handle(_ event: ControlEvent, from link: ControlLink) async {
         switch event {
         case .node(let announcement):
-            if announcement.id == link.peer.nodeID { peers.announce(announcement) }
+            heard(announcement, from: link)
         case .members(let records): await learn(records)
         case .instances(let reports):
             // Of a node that was lost meanwhile nothing would ever remove them.
             guard peers.contains(link) else { return }
             let own = reports.filter { $0.head == link.peer.nodeID }
             announced[link.peer.nodeID] = Array(own.prefix(Limits.instanceCountMax))
-        case .linkAddresses(let addresses):
-            for address in addresses.prefix(Limits.peerCountMax) where address != advertisedAddress {
-                guard (try? LinkAddress(parsing: address)) != nil else { continue }
-                if !peers.connected.values.contains(where: { $0.hello.linkAddress == address }) { connect(to: address) }
-            }
+        case .peers(let known): heard(known, from: link)
+        case .reach(let rows): heard(rows, from: link.peer.nodeID)
         case .stageProgress(let instance, let generation, let stageIndex, let fraction):
             let notice = StageNotice.progress(generation: generation, fraction: fraction)
             await tellHead(notice, instance, stageIndex: stageIndex, from: link)

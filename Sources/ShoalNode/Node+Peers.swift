@@ -4,6 +4,7 @@ import ShoalCore
 import ShoalDiscovery
 import ShoalEngine
 import ShoalLinks
+import ShoalReach
 import ShoalTrust
 import ShoalWire
 
@@ -28,6 +29,7 @@ extension Node {
                     peers.removeTarget(address)
                     return
                 }
+                reach.found(DialFinding(.open), of: hello.nodeID, at: address)
                 let closing = try attach(connection, hello)
                 peers.targetConnected(address, to: hello.nodeID)
                 delay = configuration.limits.redialDelay
@@ -55,6 +57,7 @@ extension Node {
                 return
             }
             await stage.accept(connection, generation: generation)
+        case .probe: connection.start(ProbeResponder())
         }
     }
 
@@ -76,8 +79,7 @@ extension Node {
         send(.node(announcement()), over: link)
         send(.members(security.trust.records), over: link)
         send(.instances(Array(ownReports.values)), over: link)
-        let addresses = peers.connected.values.map(\.hello.linkAddress)
-        for peer in peers.connected.values { peer.links.first.map { send(.linkAddresses(addresses), over: $0) } }
+        introduceLinks(over: link)
         return handler.closing
     }
 
@@ -90,6 +92,7 @@ extension Node {
         streams.fail(allOver: link, with: lost)
         guard peers.remove(link, of: node) else { return }
         beacons?.linkClosed(to: node)
+        reach.linkClosed(to: node)
         logger.info("node disconnected", metadata: ["node.id": "\(node)", "reason": "\(error?.message ?? "closed")"])
         announced[node] = nil
         for head in heads.all { await head.nodeLost(node, lost) }
@@ -122,6 +125,7 @@ extension Node {
         while (try? await Task.sleep(for: configuration.limits.announcementInterval)) != nil {
             broadcast(.node(announcement()))
             broadcast(.instances(Array(ownReports.values)))
+            await tendLinks()
             configuration.onChange()
         }
     }

@@ -18,6 +18,8 @@ package actor Node {
     nonisolated let logger: Logger
     nonisolated let launcher: any EngineLauncher
     nonisolated let dataLoop: any EventLoop
+    /// For measurements, which must not delay activations.
+    nonisolated let probeLoop: any EventLoop
     nonisolated let models: ModelLibrary
     nonisolated let identity: NodeIntroduction
     nonisolated let security: LinkSecurity
@@ -26,8 +28,11 @@ package actor Node {
     nonisolated let answerTimes = AnswerTimes()
     /// Control events that need no order among requests, handled one by one.
     nonisolated let inbox = NodeInbox()
+    nonisolated let interfaces = InterfaceWatch()
+    nonisolated let notes = DoctorNotes()
 
     var peers = PeerTable()
+    var reach: ReachState
     var stages: [InstanceID: StageHost] = [:]
     /// Which node heads the stages held here.
     var stageHeads: [InstanceID: NodeID] = [:]
@@ -39,7 +44,7 @@ package actor Node {
     /// Requests that are computed here for clients of other nodes.
     var requestsByLink: [ObjectIdentifier: [RequestID: InstanceID]] = [:]
     var listener: LinkListener?
-    /// Nil while this node neither announces itself nor listens for others.
+    /// Finds addresses to dial; announces this node too if the configuration says so.
     var beacons: BeaconService?
     var linkAddress: String
     var isStopping = false
@@ -58,6 +63,8 @@ package actor Node {
         self.logger = logger
         models = ModelLibrary(folders: configuration.modelFolders)
         dataLoop = MultiThreadedEventLoopGroup.singleton.next()
+        probeLoop = MultiThreadedEventLoopGroup.singleton.next()
+        reach = ReachState(own: id)
         linkAddress = configuration.linkAddress
         (dialRequests, dialRequestsContinuation) = AsyncStream.makeStream(
             bufferingPolicy: .bufferingNewest(Limits.peerCountMax))
@@ -74,12 +81,14 @@ package actor Node {
             group.addTask { await self.refreshRegularly() }
             group.addTask { await self.handleInbox() }
             group.addTask { await self.spreadMembership() }
+            group.addTask { await self.keepMembershipStored() }
+            group.addTask { await self.measureLinks() }
             await self.startDiscovery()
             for await request in self.dialRequests {
                 group.addTask {
                     switch request {
                     case .keep(let address): await self.keepConnected(to: address)
-                    case .once(let address): await self.dialOnce(address)
+                    case .once(let address, let node): await self.dialOnce(address, expecting: node)
                     }
                 }
             }

@@ -53,6 +53,8 @@ package struct NodeConfiguration: Sendable {
 package struct NodeLimits: Sendable {
     /// From dialling to the other side's hello.
     package var dialDeadline: Duration = .seconds(3)
+    /// For one address among several ways to a node: an answer that takes longer on one network is none.
+    package var tryDeadline: Duration = .milliseconds(1500)
     /// First wait before a peer is dialled again; doubles up to `redialDelayMax`.
     package var redialDelay: Duration = .milliseconds(200)
     package var redialDelayMax: Duration = .seconds(5)

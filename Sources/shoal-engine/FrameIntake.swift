@@ -63,7 +63,8 @@ struct FrameIntake: Sendable {
             let request: EngineRequest = try FrameJSON.decode(from: frame.description)
             switch request {
             case .tokenize, .detokenize, .renderChat, .grammar: enqueueText(TextJob(frame: frame, request: request))
-            case .load, .configureSampler, .releaseSampler, .reset, .status: enqueue(.request(frame, request))
+            case .load, .configureSampler, .releaseSampler, .reset, .status, .measureSpeed:
+                enqueue(.request(frame, request))
             }
         default:
             throw ShoalError(.protocolViolation, "a \(frame.kind) frame is not for an engine")

@@ -21,6 +21,8 @@ final class StageEngine {
     private var microBatchCount = 0
     private var tokenCount = 0
     private var computeDuration = Duration.zero
+    private var decodeWork = StageWork()
+    private var promptWork = StageWork()
     private let clock = ContinuousClock()
 
     init(channel: ParentChannel, text: TextService) {
@@ -59,6 +61,8 @@ final class StageEngine {
             try loaded().context.clear()
         case .status:
             return .status(try status())
+        case .measureSpeed(let threadCount):
+            return .speed(try measureSpeed(threadCount: threadCount))
         case .tokenize, .detokenize, .renderChat, .grammar:
             throw ShoalError(.internal, "text requests have a thread of their own")
         }
@@ -94,12 +98,23 @@ extension StageEngine {
         let vocabulary = model.isLast || request.servesText ? try source.vocabulary() : nil
         if let vocabulary, request.servesText { text.serve(vocabulary) }
         stage = Stage(context: context, boundary: request.boundaryFormat, vocabulary: vocabulary)
-        return StageLoaded(
+        var loaded = StageLoaded(
             family: model.family, layers: model.layers, isLast: model.isLast, embeddingWidth: model.embeddingWidth,
             vocabularyTokenCount: source.vocabularyTokenCount, loadSeconds: seconds(clock.now - start),
             weightBytes: model.weightBytes, bytesReadFromDisk: model.bytesRead + source.headerBytes,
             residentBytes: ResidentMemory.byteCount, kvCacheBytes: context.cacheBytes,
             canRemovePartialSequences: !model.isRecurrent)
+        loaded.weightBufferBytes = context.weightBufferBytes
+        loaded.computeBufferBytes = context.computeBytes
+        return loaded
+    }
+
+    private func measureSpeed(threadCount: Int) throws(ShoalError) -> NodeSpeed {
+        guard stage == nil else {
+            throw ShoalError(.invalidRequest, "this engine computes a stage; speed is measured by one that is idle")
+        }
+        LowPriority.begin()
+        return try SpeedMeasurement.run(threadCount: threadCount)
     }
 
     private func configureSampler(_ sequence: SequenceID, _ parameters: SamplingParameters) throws(ShoalError) {
@@ -120,10 +135,13 @@ extension StageEngine {
     }
 
     private func status() throws(ShoalError) -> StageStatus {
-        StageStatus(
+        var status = StageStatus(
             sequencesInUse: try loaded().context.sequencesInUse, samplersInUse: samplers.keys.sorted(),
             residentBytes: ResidentMemory.byteCount, microBatchCount: microBatchCount, tokenCount: tokenCount,
             computeSeconds: seconds(computeDuration))
+        status.decodeWork = decodeWork
+        status.promptWork = promptWork
+        return status
     }
 
     private func seconds(_ duration: Duration) -> Double {
@@ -178,6 +196,11 @@ extension StageEngine {
         microBatchCount += 1
         tokenCount += batch.entries.count
         computeDuration += elapsed
+        if batch.entries.count == 1 {
+            decodeWork.add(batch, seconds(elapsed))
+        } else if batch.entries.count >= StageWork.promptTokenCountMin {
+            promptWork.add(batch, seconds(elapsed))
+        }
     }
 
     /// The same micro-batch with this stage's activations: what the next stage takes as it is.
@@ -230,6 +253,19 @@ extension StageEngine {
             let end = vocabulary?.endOfText ?? TokenID(rawValue: 0)
             return SampledToken(sequence: sequence, token: end, piece: [], isEndOfGeneration: true)
         }
+    }
+}
+
+extension StageWork {
+    /// Micro-batches of fewer tokens, but more than one, are neither kind.
+    fileprivate static let promptTokenCountMin = 32
+
+    fileprivate mutating func add(_ batch: MicroBatch, _ elapsedSeconds: Double) {
+        microBatchCount += 1
+        tokenCount += batch.entries.count
+        outputCount += batch.entries.count { $0.wantsOutput }
+        positionSum += batch.entries.reduce(0) { $0 + Int($1.position) }
+        seconds += elapsedSeconds
     }
 }
 

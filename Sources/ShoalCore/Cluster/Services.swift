@@ -52,17 +52,6 @@ package protocol ClusterService: Sendable {
     func doctor() async throws(ShoalError) -> DoctorReport
 }
 
-/// A node that measures no links says so instead of showing an empty matrix.
-extension ClusterService {
-    package func links() async throws(ShoalError) -> ReachReport {
-        throw ShoalError(.unavailable, "this node does not measure its links")
-    }
-
-    package func doctor() async throws(ShoalError) -> DoctorReport {
-        throw ShoalError(.unavailable, "this node does not measure its links, so there is nothing to diagnose")
-    }
-}
-
 /// The events of one answer, for one reader.
 ///
 /// The reader tells how far it is by asking for the next event; `onConsumed` carries that to the head, which pauses the

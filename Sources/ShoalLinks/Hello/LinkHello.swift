@@ -9,6 +9,8 @@ package struct LinkHello: Sendable, Codable, Hashable {
         /// Micro-batches of one boundary of one instance; `boundary` is the index of the stage they go to, and the
         /// stage count for outputs on their way to the head.
         case data(instance: InstanceID, generation: UInt32, boundary: Int)
+        /// Measurements: `ping` frames with payload and their answers.
+        case probe
     }
 
     package var protocolNumber: UInt8

@@ -33,13 +33,13 @@ package struct DialPlan: Hashable, Sendable {
             return DialPlan(
                 first: first, second: second, way: .dial(by: row.from, address: row.address), reasons: reasons)
         }
+        guard !forward.isEmpty || !backward.isEmpty else {
+            return DialPlan(first: first, second: second, way: .untested, reasons: ["nothing was measured yet"])
+        }
         let blocked = [words(forward, first, second, name), words(backward, second, first, name)]
         if let relay = relay(first, second, matrix, members) {
             let reason = "\(name(relay)) reaches both"
             return DialPlan(first: first, second: second, way: .relay(through: relay), reasons: blocked + [reason])
-        }
-        guard !forward.isEmpty else {
-            return DialPlan(first: first, second: second, way: .untested, reasons: ["nothing was measured yet"])
         }
         return DialPlan(
             first: first, second: second, way: .blocked, reasons: blocked + ["no third node reaches both"])

@@ -163,6 +163,7 @@ package final class FakeEngine: Sendable {
         case .status:
             guard let stage = state.value.stage else { throw ShoalError(.unavailable, "no stage is loaded") }
             return .status(stage.status)
+        case .measureSpeed(let threadCount): return .speed(.fake(threadCount: threadCount))
         case .tokenize(let text, let addSpecial, _): return .tokens(model.tokenize(text, addSpecial: addSpecial))
         case .detokenize(let tokens): return .text(model.text(of: tokens))
         case .renderChat(let messages): return .text(model.renderChat(messages))
@@ -190,6 +191,17 @@ package final class FakeEngine: Sendable {
             Frame(
                 kind: kind, instance: frame?.instance ?? InstanceID(rawValue: 0), generation: frame?.generation ?? 0,
                 number: number, description: description))
+    }
+}
+
+extension NodeSpeed {
+    /// Equal on all nodes with fake engines.
+    package static func fake(threadCount: Int) -> NodeSpeed {
+        NodeSpeed(
+            engineBuild: "fake", device: "fake", threadCount: threadCount,
+            matrices: ["q8_0": Matrix(secondsPerByte: 1e-10, secondsPerElementAndToken: 1e-11)],
+            attentionSecondsPerElement: 1e-10, promptAttentionSecondsPerElement: 1e-10,
+            activationSecondsPerElement: 1e-9, secondsPerOperation: 1e-6, memoryBytesPerSecond: 1e10)
     }
 }
 
