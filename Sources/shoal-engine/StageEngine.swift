@@ -21,6 +21,7 @@ final class StageEngine {
     private var microBatchCount = 0
     private var tokenCount = 0
     private var computeDuration = Duration.zero
+    private var costs = ComputeCosts()
     private let clock = ContinuousClock()
 
     init(channel: ParentChannel, text: TextService) {
@@ -50,8 +51,8 @@ final class StageEngine {
         switch request {
         case .load(let request):
             return .loaded(try load(request))
-        case .configureSampler(let sequence, let parameters):
-            try configureSampler(sequence, parameters)
+        case .configureSampler(let sequence, let parameters, let history):
+            try configureSampler(sequence, parameters, history)
         case .releaseSampler(let sequence):
             samplers[sequence] = nil
         case .reset:
@@ -102,7 +103,9 @@ extension StageEngine {
             canRemovePartialSequences: !model.isRecurrent)
     }
 
-    private func configureSampler(_ sequence: SequenceID, _ parameters: SamplingParameters) throws(ShoalError) {
+    private func configureSampler(
+        _ sequence: SequenceID, _ parameters: SamplingParameters, _ history: SamplerHistory
+    ) throws(ShoalError) {
         let stage = try loaded()
         guard stage.context.model.isLast else {
             throw ShoalError(
@@ -116,14 +119,15 @@ extension StageEngine {
             )
         }
         samplers[sequence] = try Sampler(
-            parameters, vocabulary: stage.vocabulary, vocabularyTokenCount: stage.context.model.vocabularyTokenCount)
+            parameters, history: history, vocabulary: stage.vocabulary,
+            vocabularyTokenCount: stage.context.model.vocabularyTokenCount)
     }
 
     private func status() throws(ShoalError) -> StageStatus {
         StageStatus(
             sequencesInUse: try loaded().context.sequencesInUse, samplersInUse: samplers.keys.sorted(),
             residentBytes: ResidentMemory.byteCount, microBatchCount: microBatchCount, tokenCount: tokenCount,
-            computeSeconds: seconds(computeDuration))
+            computeSeconds: seconds(computeDuration), costs: costs)
     }
 
     private func seconds(_ duration: Duration) -> Double {
@@ -142,11 +146,11 @@ extension StageEngine {
             try stage.context.decode(description.batch, activations: Activations.read(description, frame.payload))
             let elapsed = clock.now - start
             count(description.batch, elapsed)
-            if stage.context.model.isLast {
-                channel.send(try outputs(frame, description, of: stage, since: start))
-            } else {
-                channel.send(try boundary(frame, description, of: stage))
-            }
+            let answer =
+                stage.context.model.isLast
+                ? try outputs(frame, description, of: stage, since: start) : try boundary(frame, description, of: stage)
+            channel.send(answer)
+            costs.add(tokenCount: description.batch.entries.count, seconds: seconds(clock.now - start))
         } catch {
             channel.sendFailure(error, of: frame)
         }
