@@ -69,9 +69,9 @@ package struct NodeLimits: Sendable {
     /// How long a stage outlives the link to its head.
     package var orphanedStageGrace: Duration = .seconds(5)
     /// Micro-batches on their way through the pipeline.
-    package var microBatchesInFlightMax = 8
+    package var microBatchesInFlightMax = 64
     package var microBatchTokenCountMax = 512
-    package var promptChunkTokenCountMax = 128
+    package var promptChunkTokenCountMax = 512
 
     package init() {}
 }

@@ -168,10 +168,12 @@ struct Answer {
     init() {}
 
     init(reading stream: GenerationStream) async throws {
-        for await event in stream {
-            events.append(event)
-            if case .text(let piece, _) = event { text += piece }
-        }
+        for await event in stream { add(event) }
+    }
+
+    mutating func add(_ event: GenerationEvent) {
+        events.append(event)
+        if case .text(let piece, _) = event { text += piece }
     }
 
     var terminals: [GenerationEvent] { events.filter(\.isTerminal) }
