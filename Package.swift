@@ -123,7 +123,7 @@ let effectfulTargets: [Target] = [
         "ShoalLinksTests",
         [
             "ShoalCore", "ShoalTrust", "ShoalWire", "ShoalLinks", "ShoalTesting", nioCore, nioPosix,
-            product("NIOSSL", "swift-nio-ssl"), product("NIOTLS", "swift-nio"),
+            product("NIOEmbedded", "swift-nio"), product("NIOSSL", "swift-nio-ssl"), product("NIOTLS", "swift-nio"),
         ]),
     test("ShoalDiscoveryTests", ["ShoalCore", "ShoalLinks", "ShoalDiscovery", nioCore, nioPosix, logging]),
     test(

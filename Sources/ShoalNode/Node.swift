@@ -30,9 +30,13 @@ package actor Node {
     nonisolated let inbox = NodeInbox()
     nonisolated let interfaces = InterfaceWatch()
     nonisolated let notes = DoctorNotes()
+    nonisolated let reversals: ReverseDials
+    nonisolated let relays: RelayDesk
 
     var peers = PeerTable()
     var reach: ReachState
+    /// How the last connection to each node came about.
+    var routes: [NodeID: LinkRoute] = [:]
     var stages: [InstanceID: StageHost] = [:]
     /// Which node heads the stages held here.
     var stageHeads: [InstanceID: NodeID] = [:]
@@ -64,7 +68,9 @@ package actor Node {
         models = ModelLibrary(folders: configuration.modelFolders)
         dataLoop = MultiThreadedEventLoopGroup.singleton.next()
         probeLoop = MultiThreadedEventLoopGroup.singleton.next()
-        reach = ReachState(own: id)
+        reversals = ReverseDials(eventLoop: dataLoop)
+        relays = RelayDesk(eventLoop: dataLoop, logger: logger)
+        reach = ReachState(own: id, relayDelay: configuration.limits.relayDelay)
         linkAddress = configuration.linkAddress
         (dialRequests, dialRequestsContinuation) = AsyncStream.makeStream(
             bufferingPolicy: .bufferingNewest(Limits.peerCountMax))
@@ -88,6 +94,7 @@ package actor Node {
                 group.addTask {
                     switch request {
                     case .keep(let address): await self.keepConnected(to: address)
+                    case .relayed(let node): await self.linkThroughOther(node)
                     case .once(let address, let node): await self.dialOnce(address, expecting: node)
                     }
                 }
@@ -110,9 +117,7 @@ package actor Node {
             hello: { [identity] in identity.hello(purpose: .control) },
             onLink: { [weak self] connection, hello in
                 guard let self else { return connection.close(because: nil) }
-                guard inbox.post(.linkAccepted(connection, hello)) else {
-                    return connection.close(because: nil)  // The node has ended.
-                }
+                take(connection, hello)
             })
         self.listener = listener
         linkAddress = listener.boundAddress.description
@@ -143,6 +148,7 @@ package actor Node {
         for link in peers.connected.values.flatMap(\.links) {
             link.close(because: ShoalError(.linkLost, "node \(configuration.name) shut down"))
         }
+        relays.close(because: ShoalError(.linkLost, "node \(configuration.name) shut down"))
         peers = PeerTable()
         announced = [:]
         requestsByLink = [:]

@@ -55,6 +55,12 @@ package struct NodeLimits: Sendable {
     package var dialDeadline: Duration = .seconds(3)
     /// For one address among several ways to a node: an answer that takes longer on one network is none.
     package var tryDeadline: Duration = .milliseconds(1500)
+    /// From asking a node to dial to its connection.
+    package var reverseDeadline: Duration = .seconds(4)
+    /// For each part of making a connection through a third node.
+    package var relayDeadline: Duration = .seconds(5)
+    /// How long direct dials are given before a link through a third node is made.
+    package var relayDelay: Duration = .seconds(2)
     /// First wait before a peer is dialled again; doubles up to `redialDelayMax`.
     package var redialDelay: Duration = .milliseconds(200)
     package var redialDelayMax: Duration = .seconds(5)

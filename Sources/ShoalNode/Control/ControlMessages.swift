@@ -109,6 +109,9 @@ package enum ControlRequest: Sendable, Codable {
     case engineLogs(InstanceID?)
     /// Of requests that a head on the receiver computed; nil means all that are remembered.
     case traces(RequestID?)
+    case dialBack(DialBack)
+    case openRelay(RelayOrder)
+    case joinRelay(RelayOffer)
 }
 
 /// Answers to `ControlRequest`.
