@@ -78,7 +78,7 @@ extension Node: ClusterService {
         return NodeAnnouncement(
             id: id, name: configuration.name, linkAddress: linkAddress, apiAddress: configuration.apiAddress,
             threadCount: configuration.threadCount, memoryTotal: MachineFacts.memoryTotal ?? .zero,
-            memoryAvailable: limited ?? available, shoalVersion: ShoalVersion.current)
+            memoryAvailable: limited ?? available, shoalVersion: ShoalVersion.current, speed: speed)
     }
 
     /// What stages on this node hold, as their heads report it.

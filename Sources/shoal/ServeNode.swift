@@ -19,6 +19,7 @@ func runNode(_ settings: ServeSettings, logger: Logger) async throws {
     configuration.threadCount = settings.threadCount
     configuration.memoryLimit = settings.memory
     configuration.discovers = true
+    configuration.measuresSpeed = true
     configuration.modelFolders = settings.modelDirectories
     let launcher = ProcessEngineLauncher(
         executablePath: try EngineExecutable.path(), logDirectory: settings.dataDirectory + "/logs")

@@ -147,4 +147,6 @@ package struct NodeAnnouncement: Sendable, Codable, Hashable {
     /// What a new stage could take: the machine's available memory, or what is left of `--memory`.
     package var memoryAvailable: ByteCount
     package var shoalVersion: String
+    /// Nil until it has been measured.
+    package var speed: NodeSpeed?
 }
