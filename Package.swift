@@ -137,8 +137,8 @@ let effectfulTargets: [Target] = [
     test(
         "ShoalEngineTests",
         [
-            "ShoalCore", "ShoalModel", "ShoalStore", "ShoalWire", "ShoalLinks", "ShoalEngine", "ShoalTesting",
-            nioCore, nioPosix,
+            "ShoalCore", "ShoalModel", "ShoalPlanning", "ShoalStore", "ShoalWire", "ShoalLinks", "ShoalEngine",
+            "ShoalTesting", nioCore, nioPosix,
         ]),
     test(
         "ShoalNodeTests",

@@ -52,6 +52,8 @@ package actor Node {
     var beacons: BeaconService?
     var linkAddress: String
     var isStopping = false
+    /// How fast this node computes; nil until it has been measured.
+    var speed: NodeSpeed?
     let dialRequests: AsyncStream<DialRequest>
     nonisolated let dialRequestsContinuation: AsyncStream<DialRequest>.Continuation
 
@@ -89,6 +91,7 @@ package actor Node {
             group.addTask { await self.spreadMembership() }
             group.addTask { await self.keepMembershipStored() }
             group.addTask { await self.measureLinks() }
+            group.addTask { await self.keepSpeed() }
             await self.startDiscovery()
             for await request in self.dialRequests {
                 group.addTask {

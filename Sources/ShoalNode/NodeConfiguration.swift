@@ -25,6 +25,8 @@ package struct NodeConfiguration: Sendable {
     package var memoryLimit: ByteCount?
     /// Whether the node announces itself by beacons and listens for those of other members.
     package var discovers: Bool
+    /// Whether an engine measures the machine's speed when the data folder does not have it yet.
+    package var measuresSpeed: Bool
     /// Folders searched for models, besides the paths that requests name.
     package var modelFolders: [String]
     package var limits: NodeLimits
@@ -43,6 +45,7 @@ package struct NodeConfiguration: Sendable {
         threadCount = 1
         memoryLimit = nil
         discovers = false
+        measuresSpeed = false
         modelFolders = []
         limits = NodeLimits()
         onChange = {}

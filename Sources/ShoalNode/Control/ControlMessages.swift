@@ -165,6 +165,8 @@ package struct NodeAnnouncement: Sendable, Codable, Hashable {
     package var interfaces: [String] = []
     /// Its clock when it said this.
     package var unixMilliseconds: Int64 = 0
+    /// Nil until it has been measured.
+    package var speed: NodeSpeed?
 }
 
 /// A node that the sender is linked with.
