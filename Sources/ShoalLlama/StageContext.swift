@@ -59,6 +59,9 @@ package final class StageContext {
     package private(set) var rows: [Float] = []
     package var rowWidth: Int { model.isLast ? model.vocabularyTokenCount : model.embeddingWidth }
 
+    /// How much of the last `decode` went into input rows.
+    package private(set) var embedDuration = Duration.zero
+
     private let pointer: OpaquePointer
     private let tap: BoundaryTap?
     /// Input rows of the micro-batch that is being computed.
@@ -115,7 +118,9 @@ package final class StageContext {
     /// sequences of the micro-batch must be forgotten.
     package func decode(_ batch: MicroBatch, activations: [Float]?) throws(ShoalError) {
         try validate(batch, activationCount: activations?.count)
+        let start = ContinuousClock.now
         try prepareInput(batch.entries, activations)
+        embedDuration = ContinuousClock.now - start
         for operation in batch.kvOperations { try apply(operation) }
         let rowCount = model.isLast ? batch.entries.count { $0.wantsOutput } : batch.entries.count
         rows.removeAll(keepingCapacity: true)

@@ -57,7 +57,8 @@ struct FrameIntake: Sendable {
     private func dispatch(_ frame: Frame) throws(ShoalError) {
         switch frame.kind {
         case .microBatch:
-            enqueue(.microBatch(frame, try MicroBatchDescription(decoding: frame)))
+            let arrivedAt = ContinuousClock.now
+            enqueue(.microBatch(frame, try MicroBatchDescription(decoding: frame), arrivedAt: arrivedAt))
         case .engineRequest:
             let request: EngineRequest = try FrameJSON.decode(from: frame.description)
             switch request {

@@ -109,15 +109,19 @@ package final class FakeEngine: Sendable {
         guard var stage = state.value.stage else {
             throw ShoalError(.invalidRequest, "a micro-batch came before the stage was loaded")
         }
+        let description = try MicroBatchDescription(decoding: frame)
         let answer = try stage.compute(
-            try MicroBatchDescription(decoding: frame), payload: frame.payload,
-            wantsLogits: frame.flags.contains(.wantsLogits))
+            description, payload: frame.payload, wantsLogits: frame.flags.contains(.wantsLogits))
+        // Every micro-batch takes a microsecond here.
+        let stages = description.stages + [StageTimes(compute: 1)]
         state.value.stage = stage
         switch answer {
-        case .forward(let description, let payload):
+        case .forward(var description, let payload):
+            description.stages = stages
             return try description.frame(
                 flags: frame.flags, instance: frame.instance, generation: frame.generation, payload: payload)
-        case .outputs(let description, let payload):
+        case .outputs(var description, let payload):
+            description.stages = stages
             return try description.frame(
                 number: frame.number, instance: frame.instance, generation: frame.generation, payload: payload)
         }
@@ -147,7 +151,7 @@ package final class FakeEngine: Sendable {
     private func reply(to request: EngineRequest) throws(ShoalError) -> EngineReply {
         switch request {
         case .load(let request): return .loaded(try load(request))
-        case .configureSampler(let sequence, let parameters):
+        case .configureSampler(let sequence, let parameters, _):
             state.value.stage?.configureSampler(sequence, parameters)
             return .done
         case .releaseSampler(let sequence):
