@@ -123,7 +123,7 @@ let effectfulTargets: [Target] = [
         "ShoalLinksTests",
         [
             "ShoalCore", "ShoalTrust", "ShoalWire", "ShoalLinks", "ShoalTesting", nioCore, nioPosix,
-            product("NIOSSL", "swift-nio-ssl"), product("NIOTLS", "swift-nio"),
+            product("NIOEmbedded", "swift-nio"), product("NIOSSL", "swift-nio-ssl"), product("NIOTLS", "swift-nio"),
         ]),
     test("ShoalDiscoveryTests", ["ShoalCore", "ShoalLinks", "ShoalDiscovery", nioCore, nioPosix, logging]),
     test(
@@ -137,8 +137,8 @@ let effectfulTargets: [Target] = [
     test(
         "ShoalEngineTests",
         [
-            "ShoalCore", "ShoalModel", "ShoalStore", "ShoalWire", "ShoalLinks", "ShoalEngine", "ShoalTesting",
-            nioCore, nioPosix,
+            "ShoalCore", "ShoalModel", "ShoalPlanning", "ShoalStore", "ShoalWire", "ShoalLinks", "ShoalEngine",
+            "ShoalTesting", nioCore, nioPosix,
         ]),
     test(
         "ShoalNodeTests",

@@ -54,7 +54,8 @@ Device choose_device(int32_t thread_count) {
         auto extra = reinterpret_cast<ggml_backend_dev_get_extra_bufts_t>(
             ggml_backend_reg_get_proc_address(registry, "ggml_backend_dev_get_extra_bufts"));
         if (extra != nullptr) {
-            for (ggml_backend_buffer_type_t * type = extra(chosen.device); type != nullptr && *type != nullptr; type++) {
+            ggml_backend_buffer_type_t * type = extra(chosen.device);
+            for (; type != nullptr && *type != nullptr; type++) {
                 chosen.weight_buffer_types.push_back(*type);
             }
         }
@@ -168,7 +169,8 @@ double attention_seconds(const Device & device, int64_t query_count, int64_t cac
                 graph, ggml_flash_attn_ext(context, queries, keys, values, mask, 0.125f, 0.0f, 0.0f));
         }
     });
-    return seconds / static_cast<double>(layer_count * head_count * 2 * head_element_count * cached_count * query_count);
+    const int64_t elements_per_query = layer_count * head_count * 2 * head_element_count * cached_count;
+    return seconds / static_cast<double>(elements_per_query * query_count);
 }
 
 /// A norm, its weights, a gate and a sum, over rows of a prompt's micro-batch; per element and operation.

@@ -6,8 +6,8 @@ package import ShoalCore
 package enum EngineRequest: Sendable, Codable {
     /// First request. Progress comes as `EngineEvent.loadProgress`; the reply is `.loaded`.
     case load(StageLoadRequest)
-    /// Gives a sequence its own sampler, replacing any it had. Last stage only.
-    case configureSampler(SequenceID, SamplingParameters)
+    /// Gives a sequence its own sampler, replacing any it had; it goes on behind the history. Last stage only.
+    case configureSampler(SequenceID, SamplingParameters, SamplerHistory)
     case releaseSampler(SequenceID)
     /// Forget every sequence and sampler.
     case reset
@@ -118,10 +118,12 @@ package struct StageStatus: Sendable, Codable, Hashable {
     package var decodeWork: StageWork
     /// Of micro-batches of many tokens.
     package var promptWork: StageWork
+    /// The whole of each micro-batch's time in this engine, sampling included, by size.
+    package var costs: ComputeCosts
 
     package init(
         sequencesInUse: [SequenceID], samplersInUse: [SequenceID], residentBytes: ByteCount, microBatchCount: Int,
-        tokenCount: Int, computeSeconds: Double
+        tokenCount: Int, computeSeconds: Double, costs: ComputeCosts = ComputeCosts()
     ) {
         self.sequencesInUse = sequencesInUse
         self.samplersInUse = samplersInUse
@@ -129,6 +131,7 @@ package struct StageStatus: Sendable, Codable, Hashable {
         self.microBatchCount = microBatchCount
         self.tokenCount = tokenCount
         self.computeSeconds = computeSeconds
+        self.costs = costs
         decodeWork = StageWork()
         promptWork = StageWork()
     }

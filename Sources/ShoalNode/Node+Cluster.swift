@@ -80,7 +80,7 @@ extension Node: ClusterService {
             NodeAnnouncement(
                 id: id, name: configuration.name, linkAddress: advertisedAddress, apiAddress: configuration.apiAddress,
                 threadCount: configuration.threadCount, memoryTotal: MachineFacts.memoryTotal ?? .zero,
-                memoryAvailable: limited ?? available, shoalVersion: ShoalVersion.current))
+                memoryAvailable: limited ?? available, shoalVersion: ShoalVersion.current, speed: speed))
     }
 
     /// What stages on this node hold, as their heads report it.

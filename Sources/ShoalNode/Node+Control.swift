@@ -37,10 +37,24 @@ extension Node {
             return .instance(await head.report())
         case .engineLogs(let instance): return .engineLogs(await ownEngineLogs(of: instance))
         case .traces(let request): return .traces(await ownTraces(of: request))
+        case .dialBack(let order):
+            try await dialBack(order, from: remote(link))
+            return .done
+        case .openRelay(let order):
+            try await openRelay(order, from: remote(link))
+            return .done
+        case .joinRelay(let offer):
+            try await joinRelay(offer, from: remote(link))
+            return .done
         case .generate(let request, let instance):
             try await generate(request, on: instance, for: link)
             return .done
         }
+    }
+
+    private func remote(_ link: ControlLink?) throws(ShoalError) -> ControlLink {
+        guard let link else { throw ShoalError(.invalidRequest, "a node needs no connection to itself") }
+        return link
     }
 
     private func stage(of instance: InstanceID) throws(ShoalError) -> StageHost {

@@ -29,7 +29,7 @@ extension Node {
             })
         guard !isStopping, beacons == nil else { return await fresh.stop() }
         beacons = fresh
-        for node in peers.connected.keys { fresh.linkOpened(to: node) }
+        for node in peers.connected.keys where peers.directLink(to: node) != nil { fresh.linkOpened(to: node) }
     }
 
     /// Dials an address that discovery found, once; discovery decides whether it is tried again.
@@ -55,7 +55,7 @@ extension Node {
             return .isSelf
         }
         reach.found(DialFinding(.open), of: hello.nodeID, at: address.description)
-        guard peers.link(to: hello.nodeID) == nil, !isStopping else {
+        guard peers.directLink(to: hello.nodeID) == nil, !isStopping else {
             connection.close(because: nil)
             return .linked(hello.nodeID)
         }
@@ -70,6 +70,8 @@ enum DialRequest: Sendable {
     case keep(String)
     /// Now: discovery found it.
     case once(LinkAddress, NodeID?)
+    /// Through a third node: nothing else has worked.
+    case relayed(NodeID)
 }
 
 extension NetworkInterface {

@@ -30,9 +30,13 @@ package actor Node {
     nonisolated let inbox = NodeInbox()
     nonisolated let interfaces = InterfaceWatch()
     nonisolated let notes = DoctorNotes()
+    nonisolated let reversals: ReverseDials
+    nonisolated let relays: RelayDesk
 
     var peers = PeerTable()
     var reach: ReachState
+    /// How the last connection to each node came about.
+    var routes: [NodeID: LinkRoute] = [:]
     var stages: [InstanceID: StageHost] = [:]
     /// Which node heads the stages held here.
     var stageHeads: [InstanceID: NodeID] = [:]
@@ -48,6 +52,8 @@ package actor Node {
     var beacons: BeaconService?
     var linkAddress: String
     var isStopping = false
+    /// How fast this node computes; nil until it has been measured.
+    var speed: NodeSpeed?
     let dialRequests: AsyncStream<DialRequest>
     nonisolated let dialRequestsContinuation: AsyncStream<DialRequest>.Continuation
 
@@ -64,7 +70,9 @@ package actor Node {
         models = ModelLibrary(folders: configuration.modelFolders)
         dataLoop = MultiThreadedEventLoopGroup.singleton.next()
         probeLoop = MultiThreadedEventLoopGroup.singleton.next()
-        reach = ReachState(own: id)
+        reversals = ReverseDials(eventLoop: dataLoop)
+        relays = RelayDesk(eventLoop: dataLoop, logger: logger)
+        reach = ReachState(own: id, relayDelay: configuration.limits.relayDelay)
         linkAddress = configuration.linkAddress
         (dialRequests, dialRequestsContinuation) = AsyncStream.makeStream(
             bufferingPolicy: .bufferingNewest(Limits.peerCountMax))
@@ -83,11 +91,13 @@ package actor Node {
             group.addTask { await self.spreadMembership() }
             group.addTask { await self.keepMembershipStored() }
             group.addTask { await self.measureLinks() }
+            group.addTask { await self.keepSpeed() }
             await self.startDiscovery()
             for await request in self.dialRequests {
                 group.addTask {
                     switch request {
                     case .keep(let address): await self.keepConnected(to: address)
+                    case .relayed(let node): await self.linkThroughOther(node)
                     case .once(let address, let node): await self.dialOnce(address, expecting: node)
                     }
                 }
@@ -110,9 +120,7 @@ package actor Node {
             hello: { [identity] in identity.hello(purpose: .control) },
             onLink: { [weak self] connection, hello in
                 guard let self else { return connection.close(because: nil) }
-                guard inbox.post(.linkAccepted(connection, hello)) else {
-                    return connection.close(because: nil)  // The node has ended.
-                }
+                take(connection, hello)
             })
         self.listener = listener
         linkAddress = listener.boundAddress.description
@@ -143,6 +151,7 @@ package actor Node {
         for link in peers.connected.values.flatMap(\.links) {
             link.close(because: ShoalError(.linkLost, "node \(configuration.name) shut down"))
         }
+        relays.close(because: ShoalError(.linkLost, "node \(configuration.name) shut down"))
         peers = PeerTable()
         announced = [:]
         requestsByLink = [:]

@@ -125,7 +125,9 @@ extension Placement {
     // MARK: What is not known
 
     private func assumptions(_ pieces: [Piece]) -> [String] {
-        var sentences: [String] = []
+        var sentences = pieces.map { nodes[$0.node] }.filter(\.isImagined).map {
+            "\($0.name) does not exist; it is taken to be as fast as this node"
+        }
         let guessed = pieces.map(\.node).filter { !costs.speeds[$0].isMeasured }.map { nodes[$0].name }
         if !guessed.isEmpty {
             sentences.append(

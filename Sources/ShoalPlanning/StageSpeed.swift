@@ -70,7 +70,17 @@ package struct StageSpeed: Sendable {
         let choosing =
             Double(work.outputCount * shape.vocabularyTokenCount) * speed.activationSecondsPerElement
             * StageSpeed.samplingPassCount
-        return seconds(of: shape.outputWork, work, rowCount: work.outputCount) * factor(of: work) + choosing
+        return outputMatrixSeconds(work) + choosing
+    }
+
+    /// What libllama computes of a micro-batch, and nothing around it: the time that an engine reports.
+    package func computeSeconds(_ layers: LayerRange, _ work: Work) -> Double {
+        layerSeconds(work)[layers.first..<layers.end].reduce(0, +)
+            + (layers.end == shape.layerCount && work.outputCount > 0 ? outputMatrixSeconds(work) : 0)
+    }
+
+    private func outputMatrixSeconds(_ work: Work) -> Double {
+        seconds(of: shape.outputWork, work, rowCount: work.outputCount) * factor(of: work)
     }
 
     /// A stage that computes a whole micro-batch.

@@ -23,6 +23,7 @@ final class StageEngine {
     private var computeDuration = Duration.zero
     private var decodeWork = StageWork()
     private var promptWork = StageWork()
+    private var costs = ComputeCosts()
     private let clock = ContinuousClock()
 
     init(channel: ParentChannel, text: TextService) {
@@ -52,8 +53,8 @@ final class StageEngine {
         switch request {
         case .load(let request):
             return .loaded(try load(request))
-        case .configureSampler(let sequence, let parameters):
-            try configureSampler(sequence, parameters)
+        case .configureSampler(let sequence, let parameters, let history):
+            try configureSampler(sequence, parameters, history)
         case .releaseSampler(let sequence):
             samplers[sequence] = nil
         case .reset:
@@ -117,7 +118,9 @@ extension StageEngine {
         return try SpeedMeasurement.run(threadCount: threadCount)
     }
 
-    private func configureSampler(_ sequence: SequenceID, _ parameters: SamplingParameters) throws(ShoalError) {
+    private func configureSampler(
+        _ sequence: SequenceID, _ parameters: SamplingParameters, _ history: SamplerHistory
+    ) throws(ShoalError) {
         let stage = try loaded()
         guard stage.context.model.isLast else {
             throw ShoalError(
@@ -131,14 +134,15 @@ extension StageEngine {
             )
         }
         samplers[sequence] = try Sampler(
-            parameters, vocabulary: stage.vocabulary, vocabularyTokenCount: stage.context.model.vocabularyTokenCount)
+            parameters, history: history, vocabulary: stage.vocabulary,
+            vocabularyTokenCount: stage.context.model.vocabularyTokenCount)
     }
 
     private func status() throws(ShoalError) -> StageStatus {
         var status = StageStatus(
             sequencesInUse: try loaded().context.sequencesInUse, samplersInUse: samplers.keys.sorted(),
             residentBytes: ResidentMemory.byteCount, microBatchCount: microBatchCount, tokenCount: tokenCount,
-            computeSeconds: seconds(computeDuration))
+            computeSeconds: seconds(computeDuration), costs: costs)
         status.decodeWork = decodeWork
         status.promptWork = promptWork
         return status
@@ -171,6 +175,7 @@ extension StageEngine {
             } else {
                 channel.send(try boundary(frame, description, of: stage, times))
             }
+            costs.add(tokenCount: description.batch.entries.count, seconds: seconds(clock.now - start))
         } catch {
             channel.sendFailure(error, of: frame)
         }

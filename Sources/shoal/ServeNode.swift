@@ -20,6 +20,7 @@ func runNode(_ settings: ServeSettings, logger: Logger) async throws {
     configuration.memoryLimit = settings.memory
     configuration.advertisedAddress = settings.advertise.map(\.description)
     configuration.discovers = settings.discovers
+    configuration.measuresSpeed = true
     configuration.modelFolders = settings.modelDirectories
     let engine = try EngineExecutable.path()
     configuration.llamaBuild = await EngineExecutable.build(of: engine)

@@ -156,6 +156,10 @@ typedef struct shoal_sampler shoal_sampler;
 /// `vocabulary` outlives the sampler and is NULL only when there is no grammar. NULL and `*error` on failure.
 shoal_sampler * shoal_sampler_create(
     const struct llama_vocab * vocabulary, int32_t vocabulary_count, const shoal_sampling * parameters, char ** error);
+/// Remembers tokens that were not chosen by this sampler: penalties count them. With `is_output` it goes on as if it
+/// had chosen them: the grammar has read them, and a draw of chance is used up for each. False and `*error` on failure.
+bool shoal_sampler_accept(
+    shoal_sampler * sampler, const int32_t * tokens, size_t count, bool is_output, char ** error);
 /// Chooses a token from one row of logits and remembers it. Negative and `*error` on failure.
 int32_t shoal_sampler_sample(shoal_sampler * sampler, const float * logits, char ** error);
 void shoal_sampler_free(shoal_sampler * sampler);

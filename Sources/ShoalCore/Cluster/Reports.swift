@@ -52,7 +52,7 @@ package struct StageReport: Hashable, Sendable, Codable {
     package var boundaryTokenCount: Int
     package var engineProcessID: Int32?
     package var restartCount: Int
-    /// Sequences that hold KV cells in this stage.
+    /// Sequences that hold KV cells in this stage for a request; those kept as prefixes for later ones are not.
     package var sequencesInUse: [SequenceID]
     package var problem: String?
 
@@ -87,6 +87,9 @@ package struct InstanceReport: Hashable, Sendable, Codable {
     package var sequenceCountMax: Int
     package var runningRequestCount: Int
     package var queuedRequestCount: Int
+    /// Sequences of ended requests whose KV is kept for prompts that begin alike.
+    package var cachedSequenceCount: Int
+    package var counters: HeadCounters
     package var createdUnixSeconds: Int
     /// In order; the last one is the present.
     package var phases: [PhaseReport]
@@ -107,6 +110,8 @@ package struct InstanceReport: Hashable, Sendable, Codable {
         self.createdUnixSeconds = createdUnixSeconds
         runningRequestCount = 0
         queuedRequestCount = 0
+        cachedSequenceCount = 0
+        counters = HeadCounters()
         phases = []
     }
 }

@@ -109,6 +109,9 @@ package enum ControlRequest: Sendable, Codable {
     case engineLogs(InstanceID?)
     /// Of requests that a head on the receiver computed; nil means all that are remembered.
     case traces(RequestID?)
+    case dialBack(DialBack)
+    case openRelay(RelayOrder)
+    case joinRelay(RelayOffer)
 }
 
 /// Answers to `ControlRequest`.
@@ -162,6 +165,8 @@ package struct NodeAnnouncement: Sendable, Codable, Hashable {
     package var interfaces: [String] = []
     /// Its clock when it said this.
     package var unixMilliseconds: Int64 = 0
+    /// Nil until it has been measured.
+    package var speed: NodeSpeed?
 }
 
 /// A node that the sender is linked with.

@@ -18,7 +18,7 @@ extension HeadService {
             try await connectStages(generation)
             guard generation == lifecycle.generation else { return }
             makeScheduler()
-            post(.configureSampler(Self.warmUpSequence, .greedy)) { head, error in
+            post(.configureSampler(Self.warmUpSequence, .greedy, SamplerHistory())) { head, error in
                 head.perform(head.lifecycle.warmUpFailed(generation: generation, error: error, now: head.now))
             }
             let entry = BatchEntry(
@@ -59,9 +59,17 @@ extension HeadService {
             sequenceCountMax: order.sequenceCountMax)
         configuration.microBatchTokenCountMax = limits.microBatchTokenCountMax
         configuration.promptChunkTokenCountMax = limits.promptChunkTokenCountMax
-        configuration.microBatchesInFlightMax = min(limits.microBatchesInFlightMax, order.stages.count)
+        configuration.stageCount = order.stages.count
+        configuration.microBatchesInFlightMax = limits.microBatchesInFlightMax
         configuration.canRemovePartialSequences = stageLoads.allSatisfy { $0?.canRemovePartialSequences ?? true }
         scheduler = HeadScheduler(configuration: configuration)
+    }
+
+    /// Takes what a stage looks like now; its times pace the scheduler.
+    func noticed(_ snapshot: StageSnapshot, ofStage index: Int) {
+        snapshots[index] = snapshot
+        guard let costs = snapshot.status?.costs else { return }
+        scheduler?.stageMeasured(index, costs, now: now)
     }
 
     /// Tells the last stage's engine something, in order with the micro-batches.

@@ -127,6 +127,7 @@ extension Node {
         let news = reach.news(peers: knownPeers)
         if let rows = news.rows { broadcast(.reach(rows)) }
         if let peers = news.peers { broadcast(.peers(peers)) }
+        await tendRelayedPeers()
     }
 
     /// What a new link hears first.
@@ -138,7 +139,7 @@ extension Node {
     /// Whom this node is linked with.
     private var knownPeers: [KnownPeer] {
         peers.connected.keys.sorted().map { node in
-            KnownPeer(id: node, addresses: addresses(of: node), isDirect: peers.link(to: node) != nil)
+            KnownPeer(id: node, addresses: addresses(of: node), isDirect: peers.directLink(to: node) != nil)
         }
     }
 
@@ -152,7 +153,7 @@ extension Node {
             KnownPeer(id: peer.id, addresses: believable(peer.addresses, over: link), isDirect: peer.isDirect)
         }
         reach.heard(others, from: link.peer.nodeID, members: Set(security.trust.members.map(\.nodeID)))
-        for peer in others where peer.id != id && peers.link(to: peer.id) == nil {
+        for peer in others where peer.id != id && peers.directLink(to: peer.id) == nil {
             // What cannot be read as an address was left out.
             beacons?.addPeers(
                 peer.addresses.compactMap { try? LinkAddress(parsing: $0) }, node: peer.id, source: .gossip)
@@ -175,7 +176,7 @@ extension Node {
     private static let interfaceCountMax = 64
 
     /// Addresses that can be read, without those that mean something on the other machine only.
-    private func believable(_ addresses: [String], over link: ControlLink) -> [String] {
+    func believable(_ addresses: [String], over link: ControlLink) -> [String] {
         let isThisMachine = link.connection.peerHost.flatMap { IPAddress($0) }?.addressClass == .loopback
         return addresses.prefix(ReachMatrix.addressesPerPairMax).filter { text in
             // What is no address is left out.
@@ -235,7 +236,7 @@ extension Node {
     }
 
     /// The name, with some of the id when it is not unique.
-    private func memberName(_ node: NodeID) -> String {
+    func memberName(_ node: NodeID) -> String {
         let members = security.trust.members
         guard let member = members.first(where: { $0.nodeID == node }) else { return String(node.rawValue.prefix(8)) }
         let isUnique = members.count { $0.name == member.name } == 1

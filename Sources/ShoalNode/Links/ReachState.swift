@@ -9,6 +9,7 @@ struct ReachState {
     private let own: NodeID
     private(set) var matrix = ReachMatrix()
     var schedule: LinkProbeSchedule
+    var relayWishes: RelayWishes
     /// HOST:PORT where others may dial this node, best first.
     var advertised: [String] = []
     /// The clocks of others minus ours, seconds.
@@ -24,8 +25,12 @@ struct ReachState {
     private static let toldAgainRounds = 30
     static let acquaintanceCountMax = Limits.peerCountMax
 
-    init(own: NodeID) {
+    init(own: NodeID, relayDelay: Duration) {
         self.own = own
+        var wishes = RelayWishes.Configuration()
+        wishes.delay = relayDelay
+        wishes.laterSideDelay = relayDelay * 2
+        relayWishes = RelayWishes(own: own, configuration: wishes)
         schedule = LinkProbeSchedule(own: own)
     }
 

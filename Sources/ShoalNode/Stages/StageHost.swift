@@ -96,6 +96,21 @@ package actor StageHost {
     /// The file that a living engine holds its stage of; nil when there is none to be reused.
     package var loadedPath: String? { engine != nil && loaded != nil ? assignment?.load.path : nil }
 
+    /// What a stage's engine holds.
+    struct Held: Sendable {
+        var model: String
+        var path: String
+        var layers: LayerRange
+        var loaded: StageLoaded
+    }
+
+    /// Nil while no engine has loaded the stage.
+    var held: Held? {
+        guard let assignment, let loaded, engine != nil else { return nil }
+        return Held(
+            model: assignment.model.name, path: assignment.load.path, layers: assignment.load.layers, loaded: loaded)
+    }
+
     /// Opens the way to the next stage. The last stage has none.
     package func connect(generation: UInt32) async throws(ShoalError) {
         guard let order = assignment, order.generation == generation else {

@@ -20,6 +20,13 @@ package struct DialPlan: Hashable, Sendable {
     package var way: Way
     package var reasons: [String]
 
+    package init(first: NodeID, second: NodeID, way: Way, reasons: [String]) {
+        self.first = first
+        self.second = second
+        self.way = way
+        self.reasons = reasons
+    }
+
     /// Decides for a connection that `first` wants to `second`. `name` turns ids into names for the reasons; `members`
     /// are the nodes that may relay.
     package static func decide(

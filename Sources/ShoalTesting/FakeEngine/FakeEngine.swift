@@ -151,7 +151,7 @@ package final class FakeEngine: Sendable {
     private func reply(to request: EngineRequest) throws(ShoalError) -> EngineReply {
         switch request {
         case .load(let request): return .loaded(try load(request))
-        case .configureSampler(let sequence, let parameters):
+        case .configureSampler(let sequence, let parameters, _):
             state.value.stage?.configureSampler(sequence, parameters)
             return .done
         case .releaseSampler(let sequence):
