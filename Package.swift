@@ -18,8 +18,8 @@ func library(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target
     .target(name: name, dependencies: dependencies, swiftSettings: settings)
 }
 
-func test(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
-    .testTarget(name: name, dependencies: dependencies, swiftSettings: settings)
+func test(_ name: String, _ dependencies: [Target.Dependency], exclude: [String] = []) -> Target {
+    .testTarget(name: name, dependencies: dependencies, exclude: exclude, swiftSettings: settings)
 }
 
 func product(_ name: String, _ package: String) -> Target.Dependency {
@@ -137,8 +137,8 @@ let effectfulTargets: [Target] = [
     test(
         "ShoalEngineTests",
         [
-            "ShoalCore", "ShoalModel", "ShoalStore", "ShoalWire", "ShoalLinks", "ShoalEngine", "ShoalTesting",
-            nioCore, nioPosix,
+            "ShoalCore", "ShoalModel", "ShoalPlanning", "ShoalStore", "ShoalWire", "ShoalLinks", "ShoalEngine",
+            "ShoalTesting", nioCore, nioPosix,
         ]),
     test(
         "ShoalNodeTests",
@@ -159,9 +159,12 @@ let effectfulTargets: [Target] = [
     test(
         "ShoalEndToEndTests",
         [
-            "ShoalCore", "shoal", "shoal-engine", nioCore, product("NIOHTTP1", "swift-nio"),
-            product("AsyncHTTPClient", "async-http-client"),
-        ]),
+            "ShoalCore", "ShoalTrust", "ShoalWire", "ShoalLinks", "ShoalDiscovery", "ShoalTesting", "shoal",
+            "shoal-engine", nioCore, nioPosix, logging, product("NIOHTTP1", "swift-nio"),
+            product("NIOSSL", "swift-nio-ssl"), product("AsyncHTTPClient", "async-http-client"),
+        ],
+        // Programs that the tests run or compile themselves.
+        exclude: ["clients"]),
 ]
 
 let package = Package(

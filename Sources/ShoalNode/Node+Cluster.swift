@@ -5,7 +5,7 @@ import ShoalEngine
 extension Node: ClusterService {
     package func nodes() async -> [NodeReport] {
         let own = announcement()
-        var report = NodeReport(name: configuration.name, linkAddress: linkAddress, reachability: .this)
+        var report = NodeReport(name: configuration.name, linkAddress: advertisedAddress, reachability: .this)
         report.id = id
         report.apiAddress = configuration.apiAddress
         report.threadCount = own.threadCount
@@ -13,7 +13,7 @@ extension Node: ClusterService {
         report.memoryAvailable = own.memoryAvailable
         report.shoalVersion = own.shoalVersion
         report.engineBuild = own.engineBuild.isEmpty ? nil : own.engineBuild
-        return [report] + peers.reports()
+        return NodeNaming.notingDuplicates([report] + peers.reports())
     }
 
     /// Newest first.
@@ -78,9 +78,9 @@ extension Node: ClusterService {
         let limited = configuration.memoryLimit.map { min($0.minus(held), available) }
         return withLinks(
             NodeAnnouncement(
-                id: id, name: configuration.name, linkAddress: linkAddress, apiAddress: configuration.apiAddress,
+                id: id, name: configuration.name, linkAddress: advertisedAddress, apiAddress: configuration.apiAddress,
                 threadCount: configuration.threadCount, memoryTotal: MachineFacts.memoryTotal ?? .zero,
-                memoryAvailable: limited ?? available, shoalVersion: ShoalVersion.current))
+                memoryAvailable: limited ?? available, shoalVersion: ShoalVersion.current, speed: speed))
     }
 
     /// What stages on this node hold, as their heads report it.

@@ -36,6 +36,7 @@ extension Node {
             }
             return .instance(await head.report())
         case .engineLogs(let instance): return .engineLogs(await ownEngineLogs(of: instance))
+        case .traces(let request): return .traces(await ownTraces(of: request))
         case .dialBack(let order):
             try await dialBack(order, from: remote(link))
             return .done

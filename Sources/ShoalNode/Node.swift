@@ -25,6 +25,7 @@ package actor Node {
     nonisolated let security: LinkSecurity
     nonisolated let streams = RequestStreams()
     nonisolated let heads = HeadTable()
+    nonisolated let answerTimes = AnswerTimes()
     /// Control events that need no order among requests, handled one by one.
     nonisolated let inbox = NodeInbox()
     nonisolated let interfaces = InterfaceWatch()
@@ -52,6 +53,8 @@ package actor Node {
     var beacons: BeaconService?
     var linkAddress: String
     var isStopping = false
+    /// How fast this node computes; nil until it has been measured.
+    var speed: NodeSpeed?
     let dialRequests: AsyncStream<DialRequest>
     nonisolated let dialRequestsContinuation: AsyncStream<DialRequest>.Continuation
 
@@ -93,7 +96,9 @@ package actor Node {
             group.addTask { await self.refreshRegularly() }
             group.addTask { await self.handleInbox() }
             group.addTask { await self.spreadMembership() }
+            group.addTask { await self.keepMembershipStored() }
             group.addTask { await self.measureLinks() }
+            group.addTask { await self.keepSpeed() }
             await self.startDiscovery()
             for await request in self.dialRequests {
                 group.addTask {
@@ -113,6 +118,9 @@ package actor Node {
     /// A link address that peers can dial: the bound port, if port 0 was asked for.
     package var boundLinkAddress: String { linkAddress }
 
+    /// Where others are told to dial.
+    var advertisedAddress: String { configuration.advertisedAddress ?? linkAddress }
+
     private func bind() async throws(ShoalError) {
         let listener = try await LinkListener.bind(
             LinkAddress(parsing: configuration.linkAddress), eventLoopGroup: dataLoop, security: security,
@@ -123,7 +131,7 @@ package actor Node {
             })
         self.listener = listener
         linkAddress = listener.boundAddress.description
-        identity.bound(to: linkAddress)
+        identity.bound(to: advertisedAddress)
     }
 
     private func handleInbox() async {

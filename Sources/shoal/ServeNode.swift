@@ -18,7 +18,9 @@ func runNode(_ settings: ServeSettings, logger: Logger) async throws {
     configuration.clusterKey = settings.clusterKey
     configuration.threadCount = settings.threadCount
     configuration.memoryLimit = settings.memory
-    configuration.discovers = true
+    configuration.advertisedAddress = settings.advertise.map(\.description)
+    configuration.discovers = settings.discovers
+    configuration.measuresSpeed = true
     configuration.modelFolders = settings.modelDirectories
     let engine = try EngineExecutable.path()
     configuration.llamaBuild = await EngineExecutable.build(of: engine)

@@ -7,6 +7,14 @@ package protocol InferenceService: Sendable {
     /// Throws `modelNotFound`, `unavailable`, `invalidRequest`, `contextOverflow`, `overloaded` before the first event.
     /// Dropping the stream, or cancelling the task that iterates it, cancels the request in every stage.
     func generate(_ request: GenerationRequest) async throws(ShoalError) -> GenerationStream
+
+    /// The gateway is done with an answer and says what it spent on it. Any thread; must not block.
+    func answered(_ request: RequestID, http: TraceReport.HTTP)
+}
+
+extension InferenceService {
+    /// A service without traces has no use for it.
+    package func answered(_ request: RequestID, http: TraceReport.HTTP) {}
 }
 
 /// What the gateway and the command line need to run the cluster.
@@ -20,6 +28,10 @@ package protocol ClusterService: Sendable {
     func stop(_ instance: InstanceID) async throws(ShoalError)
     /// The last lines of the engines of one node (by name) or one instance (by id or model). Throws `notFound`.
     func engineLogs(of nodeOrInstance: String) async throws(ShoalError) -> [EngineLogReport]
+
+    /// Where the time of the latest requests went, latest first; of one request, or nil for all that are remembered.
+    /// Throws `notFound`.
+    func traces(of request: RequestID?) async throws(ShoalError) -> [TraceReport]
 
     /// The nodes that may link with each other, this one included.
     func members() async -> [MemberReport]

@@ -107,6 +107,8 @@ package enum ControlRequest: Sendable, Codable {
     case generate(GenerationRequest, InstanceID)
     /// Of the stages held by the receiver; nil means of all instances.
     case engineLogs(InstanceID?)
+    /// Of requests that a head on the receiver computed; nil means all that are remembered.
+    case traces(RequestID?)
     case dialBack(DialBack)
     case openRelay(RelayOrder)
     case joinRelay(RelayOffer)
@@ -119,6 +121,7 @@ package enum ControlReply: Sendable, Codable {
     case stage(StageSnapshot)
     case instance(InstanceReport)
     case engineLogs([EngineLogReport])
+    case traces([TraceReport])
 }
 
 /// One-way messages between nodes; JSON in `controlEvent` frames.
@@ -162,6 +165,8 @@ package struct NodeAnnouncement: Sendable, Codable, Hashable {
     package var interfaces: [String] = []
     /// Its clock when it said this.
     package var unixMilliseconds: Int64 = 0
+    /// Nil until it has been measured.
+    package var speed: NodeSpeed?
 }
 
 /// A node that the sender is linked with.

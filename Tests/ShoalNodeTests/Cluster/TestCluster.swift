@@ -158,10 +158,7 @@ final class TestNode: Sendable {
     }
 
     /// The engine of a stage that was started last.
-    func engine(_ number: Int = 0) async -> FakeEngine {
-        if launcher.engines.events.count <= number { _ = await launcher.engines.first() }
-        return launcher.engines.events[number]
-    }
+    func engine(_ number: Int = 0) async -> FakeEngine { await launcher.engines.event(number) }
 }
 
 /// What a reader got.
@@ -172,10 +169,12 @@ struct Answer {
     init() {}
 
     init(reading stream: GenerationStream) async throws {
-        for await event in stream {
-            events.append(event)
-            if case .text(let piece, _) = event { text += piece }
-        }
+        for await event in stream { add(event) }
+    }
+
+    mutating func add(_ event: GenerationEvent) {
+        events.append(event)
+        if case .text(let piece, _) = event { text += piece }
     }
 
     var terminals: [GenerationEvent] { events.filter(\.isTerminal) }
