@@ -129,11 +129,6 @@ let effectfulTargets: [Target] = [
     test(
         "ShoalReachTests",
         ["ShoalCore", "ShoalLinks", "ShoalWire", "ShoalDiscovery", "ShoalReach", "ShoalTesting", nioCore, nioPosix]),
-    // What scripts/test-net.sh runs in network namespaces.
-    .executableTarget(
-        name: "shoal-probe",
-        dependencies: ["ShoalCore", "ShoalLinks", "ShoalDiscovery", "ShoalReach", nioCore, nioPosix, logging],
-        path: "Tests/shoal-probe", swiftSettings: settings),
     test(
         "ShoalEngineTests",
         [

@@ -39,4 +39,6 @@ if [ -z "$shoal" ]; then
 fi
 [ -f "$REFERENCE_MODEL" ] || scripts/fetch-reference-model.sh >/dev/null
 
-exec python3 scripts/net/cluster.py "$shoal" "$REFERENCE_MODEL" "$@"
+say "real nodes in network namespaces"
+python3 scripts/net/cluster.py "$shoal" "$REFERENCE_MODEL" "$@"
+[ $# -gt 0 ] || SHOAL="$shoal" scripts/net/port-scan.sh

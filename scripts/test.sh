@@ -19,3 +19,8 @@ swift build --build-tests
 
 say "everything with sockets, engines and processes"
 swift test --skip-build --skip '^(Shoal(Core|Model|Planning|Scheduling|Membership)Tests|TidyTests)\.' "$@"
+
+# Only when everything is asked for.
+if [ $# -eq 0 ]; then
+    SHOAL="$(swift build --show-bin-path)/shoal" scripts/test-net.sh --if-possible
+fi

@@ -73,6 +73,28 @@ struct ReachMatrixTests {
         #expect(quality.jitterMilliseconds == 1)
         #expect(LinkQuality(pings: []) == nil)
     }
+
+    @Test("a node's rows are replaced as a whole, and nobody else's with them")
+    func replaced() {
+        var matrix = Samples.matrix([
+            Samples.row(1, 2), Samples.row(1, 2, address: "10.9.9.9:1"), Samples.row(2, 1), Samples.row(1, 3),
+        ])
+        matrix.replace(
+            rowsOf: Samples.node(1),
+            with: [Samples.row(1, 2, .timedOut, at: 2000), Samples.row(2, 1, .refused, at: 2000)])
+        #expect(matrix.rows == [Samples.row(1, 2, .timedOut, at: 2000), Samples.row(2, 1)])
+    }
+
+    @Test("an address that a node has no more is forgotten once it is not open")
+    func outdated() {
+        var matrix = Samples.matrix([
+            Samples.row(1, 2), Samples.row(1, 2, .timedOut, address: "10.9.9.9:1"),
+            Samples.row(3, 2, .timedOut, address: "10.9.9.9:1"),
+        ])
+        matrix.forgetClosed(from: Samples.node(1), to: Samples.node(2), besides: [])
+        #expect(matrix.rows.map(\.from) == [Samples.node(1), Samples.node(3)])
+        #expect(matrix.rows.first?.address == Samples.address(2))
+    }
 }
 
 /// A generator whose numbers its seed determines.

@@ -33,7 +33,7 @@ extension Node {
         let now = reach.now
         let busy = busyNodes
         for node in reachableNodes {
-            reach.schedule.addressesKnown(addresses(of: node), of: node, now: now)
+            reach.addressesKnown(addresses(of: node), of: node)
             let isOpen = reach.matrix.best(from: id, to: node) != nil && peers.link(to: node) != nil
             reach.schedule.linkChanged(to: node, isLinked: isOpen, now: now)
             reach.schedule.busyChanged(node, isBusy: busy.contains(id) || busy.contains(node))

@@ -39,9 +39,15 @@ struct ReachState {
 
     // MARK: Rows
 
-    /// Rows of `node`, which only that node may write.
+    /// All rows of `node`, which only that node may write.
     mutating func heard(_ rows: [ReachRow], from node: NodeID, members: Set<NodeID>) {
-        matrix.merge(rows.filter { $0.from == node && members.contains($0.to) })
+        matrix.replace(rowsOf: node, with: rows.filter { members.contains($0.to) })
+    }
+
+    /// The addresses of a member as they are now: they are measured, and what was measured of others means nothing.
+    mutating func addressesKnown(_ addresses: [String], of node: NodeID) {
+        schedule.addressesKnown(addresses, of: node, now: now)
+        matrix.forgetClosed(from: own, to: node, besides: Set(addresses))
     }
 
     /// What a dial of this node found. How well bytes travelled when it was open stays known.

@@ -45,6 +45,21 @@ package struct ReachMatrix: Hashable, Sendable {
         return hasChanged
     }
 
+    /// Takes over all rows that `node` has: others of it are out of date.
+    package mutating func replace(rowsOf node: NodeID, with rows: some Sequence<ReachRow>) {
+        let rows = rows.filter { $0.from == node }
+        let kept = Set(rows.map { Key(from: $0.from, to: $0.to, address: $0.address) })
+        byKey = byKey.filter { $0.key.from != node || kept.contains($0.key) }
+        merge(rows)
+    }
+
+    /// Removes rows of `from` about addresses that `to` no longer has and that are not open either.
+    package mutating func forgetClosed(from: NodeID, to: NodeID, besides addresses: Set<String>) {
+        byKey = byKey.filter { key, row in
+            key.from != from || key.to != to || row.state == .open || addresses.contains(key.address)
+        }
+    }
+
     /// Removes what is known of nodes that are no longer members.
     package mutating func keep(only members: Set<NodeID>) {
         byKey = byKey.filter { members.contains($0.key.from) && members.contains($0.key.to) }
