@@ -100,7 +100,7 @@ extension NodeScenarios {
         }
 
         @Test(
-            "a node that does not dial when it is asked costs the deadline, and the error names every way that was tried"
+            "when no way leads to a node, the error names every one that was tried"
         )
         func nothingWorks() async throws {
             try await TestCluster.with { cluster in
