@@ -40,7 +40,7 @@ let pureTargets: [Target] = [
     test("ShoalModelTests", ["ShoalCore", "ShoalModel"]),
     test("ShoalPlanningTests", ["ShoalCore", "ShoalModel", "ShoalPlanning"]),
     test("ShoalSchedulingTests", ["ShoalCore", "ShoalScheduling"]),
-    test("ShoalMembershipTests", ["ShoalCore", "ShoalMembership"]),
+    test("ShoalMembershipTests", ["ShoalCore", "ShoalScheduling", "ShoalMembership"]),
     test("TidyTests", []),
 ]
 
@@ -85,8 +85,8 @@ let effectfulTargets: [Target] = [
     library(
         "ShoalNode",
         [
-            "ShoalCore", "ShoalModel", "ShoalStore", "ShoalPlanning", "ShoalScheduling", "ShoalWire", "ShoalLinks",
-            "ShoalEngine", "ShoalDiscovery", "ShoalTrust", "CShoalSystem", nioCore, nioPosix, logging,
+            "ShoalCore", "ShoalModel", "ShoalStore", "ShoalPlanning", "ShoalScheduling", "ShoalMembership", "ShoalWire",
+            "ShoalLinks", "ShoalEngine", "ShoalDiscovery", "ShoalTrust", "CShoalSystem", nioCore, nioPosix, logging,
             product("SystemPackage", "swift-system"),
         ]),
     library(
@@ -144,7 +144,7 @@ let effectfulTargets: [Target] = [
         "ShoalNodeTests",
         [
             "ShoalCore", "ShoalModel", "ShoalStore", "ShoalTrust", "ShoalWire", "ShoalLinks", "ShoalEngine",
-            "ShoalNode",
+            "ShoalNode", "ShoalMembership",
             "ShoalScheduling", "ShoalTesting", nioCore, nioPosix, logging,
         ]),
     test(

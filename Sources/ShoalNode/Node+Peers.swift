@@ -73,6 +73,7 @@ extension Node {
             logger.info("node connected", metadata: ["node.id": "\(hello.nodeID)", "node.name": "\(hello.nodeName)"])
         }
         link.start()
+        keeper.inbox.post(.linked(link))
         send(.node(announcement()), over: link)
         send(.members(security.trust.records), over: link)
         send(.instances(Array(ownReports.values)), over: link)
@@ -113,7 +114,7 @@ extension Node {
         let alive = Set((announced[head] ?? []).filter(\.phase.isAlive).map(\.id))
         for instance in instances where stageHeads[instance] == head {
             if isBack, alive.contains(instance) { continue }
-            await unloadStage(instance)
+            unloadStageInBackground(instance)
         }
     }
 
@@ -122,6 +123,7 @@ extension Node {
         while (try? await Task.sleep(for: configuration.limits.announcementInterval)) != nil {
             broadcast(.node(announcement()))
             broadcast(.instances(Array(ownReports.values)))
+            await stopDrained()
             configuration.onChange()
         }
     }

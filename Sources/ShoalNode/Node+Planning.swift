@@ -13,7 +13,7 @@ extension Node {
     ) throws(ShoalError) -> (plan: PlanReport, order: InstanceOrder) {
         let planRequest = try PlanRequest(request, modelName: model.reference.name, shape: model.shape)
         let announcements =
-            [announcement()] + peers.connected.values.compactMap(\.announcement).sorted { $0.name < $1.name }
+            [announcement()] + presentPeers.compactMap(\.announcement).sorted { $0.name < $1.name }
         let plan = try Planner.plan(
             planRequest,
             nodes: announcements.map {

@@ -5,11 +5,22 @@ package struct NodeReport: Hashable, Sendable, Codable {
         case this, connected, unreachable
     }
 
+    /// What the cluster believes of it.
+    package enum State: String, Sendable, Codable {
+        case alive, suspect, dead
+    }
+
     package var id: NodeID?
     package var name: String
     package var linkAddress: String
     package var apiAddress: String?
     package var reachability: Reachability
+    /// Nil for an address of which nothing is known yet.
+    package var state: State?
+    /// Seconds since it is in that state, by the clock of the node that reports.
+    package var stateSeconds: Double?
+    /// On the leader only: the number of its term.
+    package var leadingTerm: UInt64?
     package var threadCount: Int?
     package var memoryTotal: ByteCount?
     package var memoryAvailable: ByteCount?
@@ -27,7 +38,8 @@ package struct NodeReport: Hashable, Sendable, Codable {
 
 /// The way of an instance from a plan to answers. Later issues add phases; raw values are part of the API.
 package enum InstancePhase: String, Sendable, Codable, CaseIterable {
-    case placing, starting, loading, warming, ready, recovering, draining, failed, stopped
+    /// `waiting` is of a model that should run and has no instance yet.
+    case waiting, placing, starting, loading, warming, ready, recovering, draining, failed, stopped
 
     /// Whether requests are admitted.
     package var isServing: Bool { self == .ready }
@@ -82,6 +94,12 @@ package struct InstanceReport: Hashable, Sendable, Codable {
     package var phase: InstancePhase
     /// Why it failed or recovers; nil otherwise.
     package var problem: String?
+    /// The kind of that problem.
+    package var problemCode: ShoalError.Code?
+    /// Of the wish that it fulfils: what should run, while instances come and go.
+    package var slot: String?
+    /// False while it is only being drained, because another instance serves or nobody wants it any more.
+    package var isWanted: Bool
     package var stages: [StageReport]
     package var contextTokenCount: Int
     package var sequenceCountMax: Int
@@ -105,6 +123,7 @@ package struct InstanceReport: Hashable, Sendable, Codable {
         self.contextTokenCount = contextTokenCount
         self.sequenceCountMax = sequenceCountMax
         self.createdUnixSeconds = createdUnixSeconds
+        isWanted = true
         runningRequestCount = 0
         queuedRequestCount = 0
         phases = []
@@ -173,7 +192,7 @@ package struct ServedModel: Hashable, Sendable, Codable {
 }
 
 /// What `shoal load` and `shoal plan` ask for.
-package struct LoadRequest: Sendable, Codable {
+package struct LoadRequest: Hashable, Sendable, Codable {
     /// One `NAME=FIRST-LAST` of `--layers`.
     package struct Assignment: Hashable, Sendable, Codable {
         package var nodeName: String

@@ -1,5 +1,6 @@
 package import ShoalCore
 package import ShoalEngine
+package import ShoalMembership
 package import ShoalStore
 package import ShoalTrust
 
@@ -100,9 +101,17 @@ package enum ControlRequest: Sendable, Codable {
     case connectStage(InstanceID, generation: UInt32)
     case inspectStage(InstanceID)
     case unloadStage(InstanceID)
-    case startInstance(InstanceOrder)
-    case stopInstance(InstanceID)
+    /// Commands of the leader to a head; those of an older term are refused. Giving one again does no harm.
+    case startInstance(InstanceOrder, ModelWish, Term)
+    case stopInstance(InstanceID, Term)
+    case drainInstance(InstanceID, Term)
+    case adoptInstance(InstanceID, Term)
     case reportInstance(InstanceID)
+    /// A user's wishes, to the leader, from the node that was asked.
+    case load(ModelWish)
+    case unload(SlotID, InstanceID, head: NodeID)
+    /// A plan, from a node that has the model's file.
+    case planInstance(ModelWish)
     case generate(GenerationRequest, InstanceID)
     /// Of the stages held by the receiver; nil means of all instances.
     case engineLogs(InstanceID?)
@@ -114,6 +123,7 @@ package enum ControlReply: Sendable, Codable {
     case stagePrepared(StagePrepared)
     case stage(StageSnapshot)
     case instance(InstanceReport)
+    case order(InstanceOrder)
     case engineLogs([EngineLogReport])
 }
 
@@ -127,6 +137,12 @@ package enum ControlEvent: Sendable, Codable {
     case linkAddresses([String])
     /// Who belongs to the cluster and who never will again; when a link opens, and when it changes.
     case members([MemberRecord])
+    /// Who is alive, and who leads.
+    case cluster(ClusterMessage)
+    /// What the sender runs, to the leader that it follows.
+    case heads(HeadReport)
+    /// What should run, from the leader.
+    case desired(DesiredNews)
     case stageProgress(InstanceID, generation: UInt32, stageIndex: Int, fraction: Double)
     case stageLost(InstanceID, generation: UInt32, stageIndex: Int, ShoalError)
     /// The stage's engine lives, but its link to the next stage broke.

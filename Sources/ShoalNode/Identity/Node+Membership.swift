@@ -76,6 +76,7 @@ extension Node {
             if case .memberRemoved(let node) = event {
                 peers.removeTargets(of: node)
                 beacons?.forget(node)
+                keeper.inbox.post(.forgotten(node))
             }
             broadcast(.members(security.trust.records))
         }

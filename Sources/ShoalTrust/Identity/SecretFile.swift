@@ -61,7 +61,7 @@ package struct SecretFile: Sendable {
     }
 
     /// Gives the file another name next to it, so that nothing is lost; returns the new path.
-    func moveAside(suffix: String) throws(ShoalError) -> String {
+    package func moveAside(suffix: String) throws(ShoalError) -> String {
         let target = "\(path).\(suffix)"
         guard rename(path, target) == 0 else {
             throw ShoalError(.fileUnreadable, "\(path) cannot be renamed to \(target): \(Errno(rawValue: errno))")

@@ -22,7 +22,8 @@ struct LifecycleFixture {
 
     mutating func advance(to phase: InstancePhase) {
         let stages = lifecycle.stages.indices
-        guard phase != .placing else { return }
+        // No lifecycle waits: there is no instance yet.
+        guard phase != .placing, phase != .waiting else { return }
         _ = lifecycle.start(now: now)
         guard phase != .starting else { return }
         for stage in stages { lifecycle.stageEngineStarted(stage, generation: 1, now: now) }
@@ -42,7 +43,7 @@ struct LifecycleFixture {
         case .stopped:
             _ = lifecycle.stop(now: now)
             for stage in lifecycle.stages.indices { _ = lifecycle.stageUnloaded(stage, now: now) }
-        case .placing, .starting, .loading, .warming, .ready: break
+        case .waiting, .placing, .starting, .loading, .warming, .ready: break
         }
     }
 
