@@ -118,6 +118,25 @@ struct shoal_sampler {
         return !std::isinf(one.logit);
     }
 
+    void accept(llama_token token, bool is_output) {
+        if (token < 0 || token >= vocabulary_count) {
+            throw std::runtime_error("a token outside the vocabulary");
+        }
+        if (is_output && grammar != nullptr) {
+            if (!allows(token)) {
+                throw std::runtime_error("the grammar does not allow the answer so far");
+            }
+            llama_sampler_accept(grammar.get(), token);
+        }
+        llama_sampler_accept(chain.get(), token);
+        if (is_output) {
+            // A sampler that draws draws once, whatever it chooses from; others do nothing to a single candidate.
+            llama_token_data one = {token, 1.0f, 0.0f};
+            llama_token_data_array array = {&one, 1, -1, false};
+            llama_sampler_apply(llama_sampler_chain_get(chain.get(), llama_sampler_chain_n(chain.get()) - 1), &array);
+        }
+    }
+
     llama_token sample(const float * logits) {
         llama_token_data_array array = fill(logits);
         llama_token token = choose(array);
@@ -152,6 +171,16 @@ shoal_sampler * shoal_sampler_create(
 
 int32_t shoal_sampler_sample(shoal_sampler * sampler, const float * logits, char ** error) {
     return shoal::guarded<int32_t>(error, -1, [&] { return sampler->sample(logits); });
+}
+
+bool shoal_sampler_accept(
+    shoal_sampler * sampler, const int32_t * tokens, size_t count, bool is_output, char ** error) {
+    return shoal::guarded<bool>(error, false, [&] {
+        for (size_t i = 0; i < count; i++) {
+            sampler->accept(tokens[i], is_output);
+        }
+        return true;
+    });
 }
 
 void shoal_sampler_free(shoal_sampler * sampler) { delete sampler; }

@@ -163,3 +163,31 @@ void shoal_set_thread_name(const char *name) { pthread_setname_np(name); }
 #else
 #error "memory facts are written for Linux, Android and Darwin"
 #endif
+
+#if defined(__APPLE__)
+#include <sys/sysctl.h>
+#endif
+#include <sys/utsname.h>
+
+void shoal_processor_name(char *name, size_t capacity) {
+    if (capacity == 0) return;
+    name[0] = 0;
+#if defined(__APPLE__)
+    size_t size = capacity;
+    if (sysctlbyname("machdep.cpu.brand_string", name, &size, NULL, 0) == 0 && name[0] != 0) return;
+#elif defined(__linux__)
+    FILE *file = fopen("/proc/cpuinfo", "re");
+    char line[256];
+    while (file != NULL && name[0] == 0 && fgets(line, sizeof line, file) != NULL) {
+        char *value = strchr(line, ':');
+        if (value == NULL || strncmp(line, "model name", 10) != 0) continue;
+        value += 1 + strspn(value + 1, " \t");
+        value[strcspn(value, "\n")] = 0;
+        snprintf(name, capacity, "%s", value);
+    }
+    if (file != NULL) fclose(file);
+    if (name[0] != 0) return;
+#endif
+    struct utsname system;
+    snprintf(name, capacity, "%s", uname(&system) == 0 ? system.machine : "unknown");
+}

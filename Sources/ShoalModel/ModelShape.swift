@@ -23,12 +23,16 @@ package struct ModelShape: Sendable, Hashable, Codable {
     package var stateBytesPerSequence: [ByteCount]
     /// See `FamilyRecipe.peculiarLayerCount`; nil where it makes no difference to this model.
     package var peculiarLayerCount: Int?
+    /// What each layer costs in time.
+    package var layerWork: [LayerWork]
+    /// What the output matrix costs, per output.
+    package var outputWork: LayerWork
 
     package init(
         family: String, embeddingWidth: Int, vocabularyTokenCount: Int, trainedContextTokenCount: Int,
         layerBytes: [ByteCount], embeddingBytes: ByteCount, embeddingRowBytes: ByteCount, outputBytes: ByteCount,
         sharedBytes: ByteCount, kvBytesPerToken: [ByteCount], stateBytesPerSequence: [ByteCount],
-        peculiarLayerCount: Int?
+        peculiarLayerCount: Int?, layerWork: [LayerWork], outputWork: LayerWork
     ) {
         self.family = family
         self.embeddingWidth = embeddingWidth
@@ -42,6 +46,8 @@ package struct ModelShape: Sendable, Hashable, Codable {
         self.kvBytesPerToken = kvBytesPerToken
         self.stateBytesPerSequence = stateBytesPerSequence
         self.peculiarLayerCount = peculiarLayerCount
+        self.layerWork = layerWork
+        self.outputWork = outputWork
     }
 
     package var layerCount: Int { layerBytes.count }

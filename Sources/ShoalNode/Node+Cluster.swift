@@ -7,7 +7,7 @@ extension Node: ClusterService {
     package func nodes() async -> [NodeReport] {
         let view = await keeper.view
         let own = announcement()
-        var report = NodeReport(name: configuration.name, linkAddress: linkAddress, reachability: .this)
+        var report = NodeReport(name: configuration.name, linkAddress: advertisedAddress, reachability: .this)
         report.id = id
         report.apiAddress = configuration.apiAddress
         report.threadCount = own.threadCount
@@ -16,13 +16,14 @@ extension Node: ClusterService {
         report.shoalVersion = own.shoalVersion
         report.state = .alive
         report.stateSeconds = view.ownSeconds
+        report.engineBuild = own.engineBuild.isEmpty ? nil : own.engineBuild
         let known = peers.reports()
         let lost = view.rows.keys.filter { node in node != id && !known.contains { $0.id == node } }.map(lostNode)
         // An address that a lost node had is no node of its own.
         let addresses = Set(lost.map(\.linkAddress))
         let others = known.filter { $0.id != nil || !addresses.contains($0.linkAddress) } + lost
         let sorted = others.sorted { ($0.name, $0.linkAddress) < ($1.name, $1.linkAddress) }
-        return ([report] + sorted).map { report in
+        return NodeNaming.notingDuplicates([report] + sorted).map { report in
             var report = report
             if let id = report.id, let row = view.rows[id] {
                 report.state = NodeReport.State(row.state)
@@ -104,10 +105,11 @@ extension Node: ClusterService {
         let held = ownStageBytes
         let available = MachineFacts.memoryAvailable ?? .zero
         let limited = configuration.memoryLimit.map { min($0.minus(held), available) }
-        return NodeAnnouncement(
-            id: id, name: configuration.name, linkAddress: linkAddress, apiAddress: configuration.apiAddress,
-            threadCount: configuration.threadCount, memoryTotal: MachineFacts.memoryTotal ?? .zero,
-            memoryAvailable: limited ?? available, shoalVersion: ShoalVersion.current)
+        return withLinks(
+            NodeAnnouncement(
+                id: id, name: configuration.name, linkAddress: advertisedAddress, apiAddress: configuration.apiAddress,
+                threadCount: configuration.threadCount, memoryTotal: MachineFacts.memoryTotal ?? .zero,
+                memoryAvailable: limited ?? available, shoalVersion: ShoalVersion.current, speed: speed))
     }
 
     /// What stages on this node hold, as their heads report it.

@@ -19,17 +19,27 @@ package actor Node {
     nonisolated let logger: Logger
     nonisolated let launcher: any EngineLauncher
     nonisolated let dataLoop: any EventLoop
+    /// For measurements, which must not delay activations.
+    nonisolated let probeLoop: any EventLoop
     nonisolated let models: ModelLibrary
     nonisolated let identity: NodeIntroduction
     nonisolated let security: LinkSecurity
     nonisolated let streams = RequestStreams()
     nonisolated let heads = HeadTable()
+    nonisolated let answerTimes = AnswerTimes()
     /// Control events that need no order among requests, handled one by one.
     nonisolated let inbox = NodeInbox()
     /// Who is alive, who leads, what should run.
     nonisolated let keeper: ClusterKeeper
+    nonisolated let interfaces = InterfaceWatch()
+    nonisolated let notes = DoctorNotes()
+    nonisolated let reversals: ReverseDials
+    nonisolated let relays: RelayDesk
 
     var peers = PeerTable()
+    var reach: ReachState
+    /// How the last connection to each node came about.
+    var routes: [NodeID: LinkRoute] = [:]
     var stages: [InstanceID: StageHost] = [:]
     /// Which node heads the stages held here.
     var stageHeads: [InstanceID: NodeID] = [:]
@@ -50,10 +60,12 @@ package actor Node {
     /// Requests that are computed here for clients of other nodes.
     var requestsByLink: [ObjectIdentifier: [RequestID: InstanceID]] = [:]
     var listener: LinkListener?
-    /// Nil while this node neither announces itself nor listens for others.
+    /// Finds addresses to dial; announces this node too if the configuration says so.
     var beacons: BeaconService?
     var linkAddress: String
     var isStopping = false
+    /// How fast this node computes; nil until it has been measured.
+    var speed: NodeSpeed?
     let dialRequests: AsyncStream<DialRequest>
     nonisolated let dialRequestsContinuation: AsyncStream<DialRequest>.Continuation
 
@@ -69,6 +81,10 @@ package actor Node {
         self.logger = logger
         models = ModelLibrary(folders: configuration.modelFolders)
         dataLoop = MultiThreadedEventLoopGroup.singleton.next()
+        probeLoop = MultiThreadedEventLoopGroup.singleton.next()
+        reversals = ReverseDials(eventLoop: dataLoop)
+        relays = RelayDesk(eventLoop: dataLoop, logger: logger)
+        reach = ReachState(own: id, relayDelay: configuration.limits.relayDelay)
         linkAddress = configuration.linkAddress
         keeper = Self.makeKeeper(configuration, security.trust, logger)
         (dialRequests, dialRequestsContinuation) = AsyncStream.makeStream(
@@ -87,12 +103,16 @@ package actor Node {
             group.addTask { await self.handleInbox() }
             group.addTask { await self.spreadMembership() }
             group.addTask { await self.keeper.run(for: self, isAlone: self.expectsNobody) }
+            group.addTask { await self.keepMembershipStored() }
+            group.addTask { await self.measureLinks() }
+            group.addTask { await self.keepSpeed() }
             await self.startDiscovery()
             for await request in self.dialRequests {
                 group.addTask {
                     switch request {
                     case .keep(let address): await self.keepConnected(to: address)
-                    case .once(let address): await self.dialOnce(address)
+                    case .relayed(let node): await self.linkThroughOther(node)
+                    case .once(let address, let node): await self.dialOnce(address, expecting: node)
                     }
                 }
             }
@@ -105,19 +125,20 @@ package actor Node {
     /// A link address that peers can dial: the bound port, if port 0 was asked for.
     package var boundLinkAddress: String { linkAddress }
 
+    /// Where others are told to dial.
+    var advertisedAddress: String { configuration.advertisedAddress ?? linkAddress }
+
     private func bind() async throws(ShoalError) {
         let listener = try await LinkListener.bind(
             LinkAddress(parsing: configuration.linkAddress), eventLoopGroup: dataLoop, security: security,
             hello: { [identity] in identity.hello(purpose: .control) },
             onLink: { [weak self] connection, hello in
                 guard let self else { return connection.close(because: nil) }
-                guard inbox.post(.linkAccepted(connection, hello)) else {
-                    return connection.close(because: nil)  // The node has ended.
-                }
+                take(connection, hello)
             })
         self.listener = listener
         linkAddress = listener.boundAddress.description
-        identity.bound(to: linkAddress)
+        identity.bound(to: advertisedAddress)
     }
 
     private func handleInbox() async {
@@ -147,6 +168,7 @@ package actor Node {
         for link in peers.connected.values.flatMap(\.links) {
             link.close(because: ShoalError(.linkLost, "node \(configuration.name) shut down"))
         }
+        relays.close(because: ShoalError(.linkLost, "node \(configuration.name) shut down"))
         peers = PeerTable()
         announced = [:]
         requestsByLink = [:]

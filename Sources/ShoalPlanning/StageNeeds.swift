@@ -1,7 +1,7 @@
 package import ShoalCore
 import ShoalModel
 
-/// How much memory stages need, and how long they take relative to each other.
+/// How much memory stages need.
 package struct StageNeeds: Sendable {
     /// What an engine process takes before it holds anything.
     package static let processBytes = ByteCount(32 << 20)
@@ -41,17 +41,6 @@ package struct StageNeeds: Sendable {
         let cache = cacheBytesBefore[end] - cacheBytesBefore[first]
         let sum = weightBytes(first, end) + cache + computeBytes(isLast: isLast(end)) + StageNeeds.processBytes.rawValue
         return sum + sum / StageNeeds.headRoomDivisor
-    }
-
-    /// Without measurements the weights that have to be read per thread: proportional to time on equal processors.
-    /// `usesMeasurements` must be the same for all nodes that are compared.
-    package func cost(_ first: Int, _ end: Int, on node: PlannerNode, usesMeasurements: Bool) -> Double {
-        let bytes = Double(weightBytes(first, end))
-        guard usesMeasurements, let seconds = node.measuredSecondsPerLayer else {
-            return bytes / Double(max(1, node.threadCount))
-        }
-        let layerBytes = Double(layerBytesBefore[request.shape.layerCount]) / Double(request.shape.layerCount)
-        return bytes / max(1, layerBytes) * seconds
     }
 
     private func isLast(_ end: Int) -> Bool { end == request.shape.layerCount }

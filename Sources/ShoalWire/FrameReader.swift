@@ -45,6 +45,12 @@ package struct FrameReader {
     /// over.
     package mutating func next() throws(ShoalError) -> Frame? { try decoder.nextFrame(in: &buffer) }
 
+    /// Takes out what no frame has taken, for somebody who reads it as something else.
+    package mutating func takeUnread() -> ByteBuffer {
+        defer { buffer = ByteBuffer() }
+        return buffer.slice()
+    }
+
     /// At the end of the stream: throws when it ended inside a frame.
     package func finish() throws(ShoalError) {
         try decoder.requireFrameBoundary(remainingByteCount: buffer.readableBytes)

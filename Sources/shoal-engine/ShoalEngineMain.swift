@@ -13,6 +13,7 @@ enum ShoalEngineMain {
     private static let textJobCountMax = 1024
 
     static func main() {
+        if CommandLine.arguments.dropFirst().first == "--build" { Exit.tellingBuild(LlamaLibrary.build) }
         guard let channel = ParentChannel() else { Exit.internalError("descriptors 0 and 1 cannot be taken over") }
         LlamaLibrary.start()
         let jobs = BlockingQueue<EngineJob>(capacity: jobCountMax)

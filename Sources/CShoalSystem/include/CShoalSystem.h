@@ -3,6 +3,7 @@
 #ifndef CSHOAL_SYSTEM_H
 #define CSHOAL_SYSTEM_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #ifdef __cplusplus
@@ -47,6 +48,9 @@ int64_t shoal_memory_available_bytes(void);
 
 // Processors that this process may use; at least 1.
 int32_t shoal_core_count(void);
+
+// The processor's name, or its kind where the system does not tell; terminated, at most `capacity` bytes with the zero.
+void shoal_processor_name(char *name, size_t capacity);
 
 // Resident bytes of a process, 0 meaning this one; -1 when unknown.
 int64_t shoal_resident_bytes(int32_t process_id);

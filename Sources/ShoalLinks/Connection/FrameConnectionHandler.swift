@@ -3,8 +3,9 @@ internal import ShoalCore
 internal import ShoalWire
 
 /// The event loop's half of a `FrameConnection`; every method runs on that loop.
-final class FrameConnectionHandler: ChannelInboundHandler {
+final class FrameConnectionHandler: ChannelInboundHandler, RemovableChannelHandler {
     typealias InboundIn = ByteBuffer
+    typealias InboundOut = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
     /// Set right after the handler is added; nil once the channel is gone, which ends the cycle of references. A later
@@ -12,6 +13,8 @@ final class FrameConnectionHandler: ChannelInboundHandler {
     var connection: FrameConnection?
     /// Whether the peer may hear why the connection closes.
     var isPeerTrusted = true
+    /// Whether the bytes are somebody else's now.
+    private(set) var isHandedOver = false
     private let configuration: LinkConfiguration
     private var context: ChannelHandlerContext?
     private var receiver: (any FrameReceiver)?
@@ -77,6 +80,19 @@ final class FrameConnectionHandler: ChannelInboundHandler {
         isClosing = true
         closeReason = error
         context?.close(promise: nil)
+    }
+
+    /// Leaves the pipeline; what no frame has taken goes to the handlers behind this one.
+    func handOver() {
+        guard let context, !isClosing, !isHandedOver else { return }
+        isHandedOver = true
+        receiver = nil
+        let unread = reader.takeUnread()
+        if unread.readableBytes > 0 {
+            context.fireChannelRead(Self.wrapInboundOut(unread))
+            context.fireChannelReadComplete()
+        }
+        context.pipeline.syncOperations.removeHandler(context: context, promise: nil)
     }
 
     // MARK: Events of the channel

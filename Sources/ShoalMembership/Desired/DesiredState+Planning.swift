@@ -15,6 +15,7 @@ extension DesiredState {
         efforts[ticket.wish.slot]?.reason = error
         efforts[ticket.wish.slot]?.isWaitingForNodes = true
         efforts[ticket.wish.slot]?.notBefore = now + configuration.replanInterval
+        efforts[ticket.wish.slot]?.notPlannedBefore = now + configuration.replanIntervalMin
     }
 
     /// Starts what was planned already. False if this node does not lead, or the wish is not the slot's.
@@ -37,7 +38,7 @@ extension DesiredState {
 
     /// Nodes have more memory: slots that wait for that are planned at once.
     package mutating func resourcesChanged(now: Duration) {
-        for slot in efforts.keys where efforts[slot]?.isWaitingForNodes == true { efforts[slot]?.notBefore = now }
+        for slot in efforts.keys { efforts[slot]?.resourcesChanged(now: now) }
     }
 
     /// A node came, or came back: what failed for want of one is tried again.

@@ -25,6 +25,8 @@ package struct DesiredState: Sendable {
         package var failureCountMax = 5
         /// How long a slot for which no plan fits waits before it is planned again, if no node comes or changes.
         package var replanInterval = Duration.seconds(5)
+        /// The least time between two plans of a waiting slot, however often nodes change.
+        package var replanIntervalMin = Duration.seconds(1)
         /// Slots, those no longer wanted included. The oldest of these are dropped first.
         package var slotCountMax = Limits.instanceCountMax * 2
         /// Instances that one report may name.

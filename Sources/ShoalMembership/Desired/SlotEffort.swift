@@ -15,6 +15,8 @@ struct SlotEffort: Hashable, Sendable {
     var countedFailures: [InstanceID] = []
     /// Nothing is tried before.
     var notBefore = Duration.zero
+    /// No plan is made before, whatever changes.
+    var notPlannedBefore = Duration.zero
     /// Why it is not running; kept while it is started again.
     var reason: ShoalError?
     /// Whether it waits for nodes, not for a pause to be over.
@@ -48,6 +50,11 @@ struct SlotEffort: Hashable, Sendable {
         hasGivenUp = false
         failureCount = 0
         notBefore = now
+    }
+
+    /// Whoever waits for nodes is planned at once, within bounds.
+    mutating func resourcesChanged(now: Duration) {
+        if isWaitingForNodes { notBefore = max(now, notPlannedBefore) }
     }
 
     /// Its instance answers.

@@ -116,8 +116,8 @@ extension HeadService {
             } catch {
                 perform(lifecycle.pipelineBroken(generation: lifecycle.generation, error: error, now: now))
             }
-        case .configureSampler(let sequence, let parameters):
-            post(.configureSampler(sequence, parameters)) { head, error in
+        case .configureSampler(let sequence, let parameters, let history):
+            post(.configureSampler(sequence, parameters, history)) { head, error in
                 head.perform(head.scheduler?.samplerRefused(sequence, error: error, now: head.now) ?? [])
             }
         case .releaseSampler(let sequence):

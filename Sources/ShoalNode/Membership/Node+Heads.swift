@@ -94,12 +94,14 @@ extension Node {
     /// Stops what has been drained. Called regularly.
     func stopDrained() async {
         for (instance, owner) in ownership {
-            guard let deadline = owner.drainDeadline, let head = heads[instance] else { continue }
+            guard let deadline = owner.drainDeadline, let head = heads[instance],
+                !endedInstances.contains(instance)
+            else { continue }
             let report = await head.report()
             let isIdle = report.runningRequestCount + report.queuedRequestCount == 0
             guard isIdle || report.phase != .draining || .now >= deadline else { continue }
             // One that ended meanwhile is as wanted.
-            try? await stopHead(instance)
+            endInBackground { node in try? await node.stopHead(instance) }
         }
     }
 

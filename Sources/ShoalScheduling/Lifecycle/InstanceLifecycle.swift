@@ -216,8 +216,10 @@ package struct InstanceLifecycle: Sendable {
     private mutating func lose(_ stage: Int, _ error: ShoalError, now: Duration) -> [InstanceLifecycleAction] {
         stages[stage].condition = .absent
         stages[stage].loadProgress = 0
-        stages[stage].problem = error
-        stages[stage].lostSince = error.code == .linkLost ? stages[stage].lostSince ?? now : nil
+        let isNodeLost = error.code == .linkLost
+        // Attempts to reach a lost node say less than what first was wrong with it.
+        if !isNodeLost || stages[stage].lostSince == nil { stages[stage].problem = error }
+        stages[stage].lostSince = isNodeLost ? stages[stage].lostSince ?? now : nil
         return recover(from: error, now: now)
     }
 
