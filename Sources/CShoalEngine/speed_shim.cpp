@@ -145,6 +145,7 @@ bool measure_matrix(const Device & device, ggml_type type, shoal_matrix_speed * 
     const double one = product_seconds(device, matrices, 1);
     const double batch = product_seconds(device, matrices, batch_column_count);
     snprintf(speed->type, sizeof(speed->type), "%s", ggml_type_name(type));
+    speed->is_repacked = *usable != ggml_backend_dev_buffer_type(device.device);
     speed->seconds_per_byte = streamed / (static_cast<double>(matrix_byte_count) * matrix_count);
     speed->seconds_per_element_and_token = std::max(0.0, batch - one) / (element_count * (batch_column_count - 1));
     return true;

@@ -37,9 +37,11 @@ package enum SpeedMeasurement {
         var result: [String: NodeSpeed.Matrix] = [:]
         withUnsafeBytes(of: measured.matrices) { bytes in
             for matrix in bytes.bindMemory(to: shoal_matrix_speed.self).prefix(measured.matrix_count) {
-                result[text(of: matrix.type)] = NodeSpeed.Matrix(
+                var found = NodeSpeed.Matrix(
                     secondsPerByte: matrix.seconds_per_byte,
                     secondsPerElementAndToken: matrix.seconds_per_element_and_token)
+                found.isRepacked = matrix.is_repacked
+                result[text(of: matrix.type)] = found
             }
         }
         return result

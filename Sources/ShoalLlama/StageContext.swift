@@ -1,6 +1,7 @@
 internal import CLlama
 internal import CShoalEngine
 package import ShoalCore
+internal import ShoalModel
 
 /// A stage's KV cache and compute buffers: applies KV operations and computes micro-batches.
 ///
@@ -22,7 +23,9 @@ package final class StageContext {
         }
 
         /// Entries of one micro-batch that may want an output; libllama reserves a row of logits for each.
-        package var outputCountMax: Int { min(microBatchTokenCountMax, max(64, 8 * sequenceCountMax)) }
+        package var outputCountMax: Int {
+            GraphLoad.outputCountMax(tokenCount: microBatchTokenCountMax, sequenceCount: sequenceCountMax)
+        }
 
         /// Throws `invalidRequest` for values outside `Limits`.
         func validate() throws(ShoalError) {

@@ -16,6 +16,8 @@ struct ModelFacts {
     /// The part of a layer's experts that one token uses; 1 without experts.
     private let expertShare: Double
     private let windowTokenCount: Int?
+    private let vocabularyBytes: ByteCount
+    private let graph: GraphShape
 
     /// Larger than in any model; small enough that four of them do not overflow together.
     private static let widthMax = 1 << 20
@@ -44,6 +46,8 @@ struct ModelFacts {
         windowTokenCount =
             isSlidingLayer.isEmpty ? nil : try keys.optional("attention.sliding_window", max: Int(UInt32.max))
         expertShare = try ModelFacts.expertShare(keys, layerCount: layerCount)
+        vocabularyBytes = ModelFacts.vocabularyBytes(header)
+        graph = try GraphShape(header: header, recipe: recipe, embeddingWidth: embeddingWidth)
         let none = Array(repeating: ByteCount.zero, count: layerCount)
         switch recipe.memory {
         case .attention:
@@ -90,7 +94,7 @@ struct ModelFacts {
         let rowCount = embedding.dimensions[1]
         if !StageTensors.presentsOutputAsEmbedding(tensors) { outputBytes += ByteCount(embedding.byteCount) }
         if !tensors.contains(where: { $0.name == "output.weight" }) { outputSum.add(embedding, suffix: "") }
-        return ModelShape(
+        var shape = ModelShape(
             family: family, embeddingWidth: embeddingWidth, vocabularyTokenCount: rowCount,
             trainedContextTokenCount: trainedContextTokenCount, layerBytes: layerBytes,
             embeddingBytes: ByteCount(embedding.byteCount),
@@ -104,7 +108,17 @@ struct ModelFacts {
                     windowTokenCount: isSlidingLayer.isEmpty || !isSlidingLayer[layer] ? nil : windowTokenCount)
             },
             outputWork: outputSum.work(
-                embeddingWidth: 0, attentionElementCount: 0, expertShare: 1, windowTokenCount: nil))
+                embeddingWidth: 0, attentionElementCount: 0, expertShare: 1, windowTokenCount: nil),
+            graph: graph)
+        shape.isSlidingLayer = isSlidingLayer
+        shape.vocabularyBytes = vocabularyBytes
+        let output = tensors.first { $0.name == "output.weight" }
+        if output == nil || StageTensors.presentsOutputAsEmbedding(tensors) {
+            let shared = output ?? embedding
+            shape.sharedOutputType = shared.type.name
+            shape.sharedOutputBytes = ByteCount(shared.byteCount)
+        }
+        return shape
     }
 
     /// `expert_used_count` may be an array (llama-model.cpp:1333); the layers' mean is close enough for times.
@@ -114,6 +128,16 @@ struct ModelFacts {
         else { return 1 }
         return min(1, Double(used.reduce(0, +)) / Double(max(1, used.count)) / Double(count))
     }
+
+    /// Of libllama's tables; measured with byte-pair and unigram vocabularies of 32,000 to 152,000 tokens.
+    private static func vocabularyBytes(_ header: GGUFHeader) -> ByteCount {
+        let tokenCount = header.key("tokenizer.ggml.tokens")?.elementCount ?? 0
+        let mergeCount = header.key("tokenizer.ggml.merges")?.elementCount ?? 0
+        return ByteCount(tokenCount * bytesPerToken + mergeCount * bytesPerMerge)
+    }
+
+    private static let bytesPerToken = 220
+    private static let bytesPerMerge = 200
 
     private struct Heads {
         var headCounts: [Int]

@@ -15,8 +15,7 @@ extension Node {
         if let imagined = request.imaginedNodes?.first {
             throw ShoalError(
                 .invalidRequest,
-                "\(imagined.name) does not exist: shoal plan shows what it would change, but nothing can be loaded on it"
-            )
+                "\(imagined.name) does not exist; shoal plan shows what it would change, but it can hold nothing")
         }
         let planRequest = try planRequest(request, model)
         let plan = try report(planRequest, request)

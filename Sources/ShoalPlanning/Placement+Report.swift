@@ -98,7 +98,7 @@ extension Placement {
             Piece(node: $0.offset, first: $0.element.first, end: $0.element.end)
         }
         let links = costs.links.selecting(pieces.map(\.node))
-        return PlanCosts(request, nodes: own, links: links, streamCount: streamCount).score(renumbered)
+        return PlanCosts(request, needs: needs, nodes: own, links: links, streamCount: streamCount).score(renumbered)
     }
 
     /// Chunks follow each other: the first one goes through all stages, the others wait for the slowest stage.

@@ -33,17 +33,20 @@ final class PlanCosts {
     let groupings: [Grouping]
     /// `layersBefore[grouping][node * (layerCount + 1) + layer]`: seconds of the layers before one.
     private let layersBefore: [[Double]]
+    private let outputCopyBytes: [Int]
     /// `outputs[grouping][node]`.
     private let outputs: [[Double]]
 
     var layerCount: Int { request.shape.layerCount }
 
-    init(_ request: PlanRequest, nodes: [PlannerNode], links: LinkTimes, streamCount: Int) {
+    /// `needs` are those of `request`.
+    init(_ request: PlanRequest, needs: StageNeeds, nodes: [PlannerNode], links: LinkTimes, streamCount: Int) {
         self.request = request
+        self.needs = needs
+        outputCopyBytes = nodes.map { needs.outputCopyBytes(on: $0.speed) }
         self.nodes = nodes
         self.links = links
         self.streamCount = streamCount
-        needs = StageNeeds(request)
         let speeds = nodes.map { StageSpeed(shape: request.shape, modelName: request.modelName, node: $0) }
         self.speeds = speeds
         let groupings = PlanCosts.groupings(of: streamCount, request)
@@ -58,8 +61,13 @@ final class PlanCosts {
 
     func fits(_ piece: Piece) -> Bool {
         let node = nodes[piece.node]
-        return needs.neededBytes(piece.first, piece.end) <= node.availableBytes.rawValue
+        return neededBytes(piece) <= node.availableBytes.rawValue
             && piece.end - piece.first <= node.layerCountMax ?? .max
+    }
+
+    /// On this node, head-room included.
+    func neededBytes(_ piece: Piece) -> Int {
+        needs.neededBytes(piece.first, piece.end) + (piece.end == layerCount ? outputCopyBytes[piece.node] : 0)
     }
 
     func isLegal(_ first: Int, _ end: Int) -> Bool {

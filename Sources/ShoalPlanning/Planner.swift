@@ -47,7 +47,7 @@ struct Placement {
         let sorted = nodes.sorted { ($0.name, $0.id) < ($1.name, $1.id) }
         self.nodes = sorted
         costs = PlanCosts(
-            request, nodes: sorted, links: LinkTimes(links, nodes: sorted),
+            request, needs: StageNeeds(request), nodes: sorted, links: LinkTimes(links, nodes: sorted),
             streamCount: request.objective == .throughput ? request.sequenceCount : 1)
     }
 
@@ -114,5 +114,5 @@ struct Placement {
         return pieces.indices.map { (pieces[$0].node, pieces[($0 + 1) % pieces.count].node) }
     }
 
-    func bytes(_ piece: Piece) -> ByteCount { ByteCount(needs.neededBytes(piece.first, piece.end)) }
+    func bytes(_ piece: Piece) -> ByteCount { ByteCount(costs.neededBytes(piece)) }
 }

@@ -27,7 +27,14 @@ func shape(layersMiB: [Int], outputMiB: Int = 10, peculiarLayerCount: Int? = nil
         embeddingRowBytes: ByteCount(68), outputBytes: ByteCount(outputMiB * mebibyte), sharedBytes: ByteCount(256),
         kvBytesPerToken: layersMiB.map { _ in ByteCount(64) },
         stateBytesPerSequence: layersMiB.map { _ in .zero }, peculiarLayerCount: peculiarLayerCount,
-        layerWork: layersMiB.map { work($0 * mebibyte) }, outputWork: work(outputMiB * mebibyte))
+        layerWork: layersMiB.map { work($0 * mebibyte) }, outputWork: work(outputMiB * mebibyte),
+        graph: graph)
+}
+
+private var graph: GraphShape {
+    var graph = GraphShape(embeddingWidth: 64)
+    (graph.queryWidth, graph.keyWidth, graph.valueWidth, graph.feedForwardWidth) = (64, 32, 32, 128)
+    return graph
 }
 
 /// Of a layer of 8-bit weights.

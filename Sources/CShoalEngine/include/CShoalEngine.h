@@ -82,6 +82,8 @@ typedef struct shoal_matrix_speed {
     char type[16];
     double seconds_per_byte;
     double seconds_per_element_and_token;
+    /// Whether the weights are laid out anew.
+    bool is_repacked;
 } shoal_matrix_speed;
 
 /// See NodeSpeed of ShoalCore for the meanings.

@@ -8,6 +8,8 @@ package struct NodeSpeed: Hashable, Sendable, Codable {
         package var secondsPerByte: Double
         /// Per element of the weights, for each further token of the same micro-batch.
         package var secondsPerElementAndToken: Double
+        /// Whether libllama lays such weights out anew, and so keeps a copy of what other operations need as it was.
+        package var isRepacked = false
 
         package init(secondsPerByte: Double, secondsPerElementAndToken: Double) {
             self.secondsPerByte = secondsPerByte

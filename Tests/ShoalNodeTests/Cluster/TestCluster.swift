@@ -158,10 +158,7 @@ final class TestNode: Sendable {
     }
 
     /// The engine of a stage that was started last.
-    func engine(_ number: Int = 0) async -> FakeEngine {
-        if launcher.engines.events.count <= number { _ = await launcher.engines.first() }
-        return launcher.engines.events[number]
-    }
+    func engine(_ number: Int = 0) async -> FakeEngine { await launcher.engines.event(number) }
 }
 
 /// What a reader got.
