@@ -47,6 +47,8 @@ package struct InstanceOrder: Sendable, Codable, Hashable {
     package var contextTokenCount: Int
     package var sequenceCountMax: Int
     package var createdUnixSeconds: Int
+    /// What the stages hand to each other.
+    package var wire = BoundaryFormat.f32
 
     package init(
         id: InstanceID, model: ModelReference, family: String, stages: [StageOrder], contextTokenCount: Int,
