@@ -45,6 +45,12 @@ package struct FrameReader {
     /// over.
     package mutating func next() throws(ShoalError) -> Frame? { try decoder.nextFrame(in: &buffer) }
 
+    /// What came behind the last frame, for a stream on which frames end. Call it between two frames only.
+    package mutating func takeUnread() -> ByteBuffer {
+        defer { buffer = ByteBuffer() }
+        return buffer
+    }
+
     /// At the end of the stream: throws when it ended inside a frame.
     package func finish() throws(ShoalError) {
         try decoder.requireFrameBoundary(remainingByteCount: buffer.readableBytes)

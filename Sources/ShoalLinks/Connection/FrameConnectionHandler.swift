@@ -3,7 +3,7 @@ internal import ShoalCore
 internal import ShoalWire
 
 /// The event loop's half of a `FrameConnection`; every method runs on that loop.
-final class FrameConnectionHandler: ChannelInboundHandler {
+final class FrameConnectionHandler: ChannelInboundHandler, RemovableChannelHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
@@ -22,6 +22,8 @@ final class FrameConnectionHandler: ChannelInboundHandler {
     /// The stream ended without a close of ours; frames of before may still wait for a receiver.
     private var endedByPeer = false
     private var closeReason: ShoalError?
+    /// Set when the frames ended and bytes of another kind go on.
+    private var takenOver: (any Channel)?
 
     init(configuration: LinkConfiguration) { self.configuration = configuration }
 
@@ -77,6 +79,19 @@ final class FrameConnectionHandler: ChannelInboundHandler {
         isClosing = true
         closeReason = error
         context?.close(promise: nil)
+        takenOver?.close(promise: nil)
+    }
+
+    /// Ends the frames: nothing is read until the channel's new owner does, and closing closes the channel as before.
+    /// Returns what came behind the last frame. Throws `linkLost` on a closed connection.
+    func takeOver(_ channel: any Channel) throws(ShoalError) -> ByteBuffer {
+        guard !isClosing, takenOver == nil else {
+            throw ShoalError(.linkLost, "the connection was closed before it could be used")
+        }
+        receiver = nil
+        setAutoRead(false)
+        takenOver = channel
+        return reader.takeUnread()
     }
 
     // MARK: Events of the channel
