@@ -146,7 +146,9 @@ let effectfulTargets: [Target] = [
     test(
         "ShoalTunnelTests",
         [
-            "ShoalCore", "ShoalModel", "ShoalStore", "ShoalLinks", "ShoalRPC", "ShoalTunnel", "ShoalTesting", nioCore,
+            "ShoalCore", "ShoalModel", "ShoalStore", "ShoalTrust", "ShoalLinks", "ShoalRPC", "ShoalTunnel",
+            "ShoalTesting",
+            nioCore,
             nioPosix, logging, product("AsyncHTTPClient", "async-http-client"), product("NIOHTTP1", "swift-nio"),
             product("Crypto", "swift-crypto"),
         ]),

@@ -20,6 +20,8 @@ package enum TunnelLimits {
     package static let connectDeadline = TimeAmount.seconds(3)
     /// How long what is on its way may take when one side has closed.
     package static let closingDeadline = TimeAmount.seconds(5)
+    /// How long a connection waits for llama-server's next session.
+    package static let idlePeerDeadline = TimeAmount.seconds(3)
     /// Files that a library opens.
     package static let libraryFileCountMax = 512
 }

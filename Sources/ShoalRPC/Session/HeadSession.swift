@@ -41,14 +41,30 @@ package struct HeadSession: Sendable {
     private var weight: WeightWrite?
     /// The HELLO that the rpc-server has not seen, because llama-server had its answer from `answers`.
     private var heldHello: RPCRequest?
+    /// Whether the rpc-server had its HELLO in a session before.
+    private var isGreeted: Bool
     private var allocatedByteCount = 0
     package private(set) var traffic = RPCTraffic()
 
-    /// `index` is of the model that is loaded; `answers` were learned in earlier sessions with the same rpc-server.
-    package init(index: TensorIndex, answers: ProbeAnswers = ProbeAnswers()) {
+    /// `index` is of the model that is loaded; `answers` were learned in earlier sessions with the same rpc-server, and
+    /// `isGreeted` says that its connection is one of theirs, which needs the answer to HELLO.
+    package init(index: TensorIndex, answers: ProbeAnswers = ProbeAnswers(), isGreeted: Bool = false) {
         self.index = index
         self.answers = answers
+        self.isGreeted = isGreeted && answers[.hello] != nil
     }
+
+    /// Whether the rpc-server's connection can serve another session: it was only asked questions, and has answered.
+    package var isReusable: Bool {
+        let questions: Set<RPCCommand> = [
+            .hello, .deviceCount, .getAlignment, .getMaxSize, .getAllocSize, .getDeviceMemory,
+        ]
+        return parser.isBetweenRequests && pending.isEmpty && (isGreeted || heldHello == nil)
+            && traffic.commands[.hello] != nil && traffic.commands.keys.allSatisfy(questions.contains)
+    }
+
+    /// The connection of an earlier session was lost before this one used it; the next one needs a HELLO.
+    package mutating func needsGreeting() { isGreeted = false }
 
     package var isPassThrough: Bool { parser.isPassThrough }
 
@@ -151,7 +167,7 @@ package struct HeadSession: Sendable {
 
     /// Everything for the rpc-server goes through here, so that it sees the HELLO first.
     private mutating func send(_ bytes: [UInt8], _ actions: inout [Action]) {
-        if let hello = heldHello {
+        if let hello = heldHello, !isGreeted {
             heldHello = nil
             actions.append(.send(hello.bytes))
             if let answer = answers[.hello] {

@@ -13,13 +13,14 @@ final class HeadRelay: StreamOwner {
     private enum Peer {
         case none
         case opening
-        case open(any Channel)
+        case open(any Channel, StreamHandler<HeadRelay>)
         case gone
     }
 
     private let client: any Channel
     private let ledger: SessionLedger
     private let known: KnownServer
+    private let idlePeer: IdlePeer
     private let openPeer: @Sendable () -> EventLoopFuture<PeerStream>
     private var number = 0
     private var peer = Peer.none
@@ -37,17 +38,26 @@ final class HeadRelay: StreamOwner {
     private var actions: [HeadSession.Action] = []
     private var counters = TunnelCounters()
     private var graphComputeCount = 0
+    /// The connection is of an earlier session, and nothing was sent on it yet.
+    private var isUnused = false
     private var isOver = false
 
     init(
-        client: any Channel, index: TensorIndex, known: KnownServer, ledger: SessionLedger,
+        client: any Channel, index: TensorIndex, known: KnownServer, idlePeer: IdlePeer, ledger: SessionLedger,
         openPeer: @escaping @Sendable () -> EventLoopFuture<PeerStream>
     ) {
         self.client = client
         self.known = known
+        self.idlePeer = idlePeer
         self.ledger = ledger
         self.openPeer = openPeer
-        session = HeadSession(index: index, answers: known.answers)
+        let answers = known.answers
+        let idle = answers[.hello] == nil ? nil : idlePeer.take()
+        session = HeadSession(index: index, answers: answers, isGreeted: idle != nil)
+        guard let idle else { return }
+        peer = .open(idle.channel, idle.handler)
+        isUnused = true
+        idle.handler.owner = self
     }
 
     /// In the channel's initializer; nothing is read before.
@@ -90,9 +100,7 @@ final class HeadRelay: StreamOwner {
         switch side {
         case .client: end(because: nil)
         case .peer:
-            // What the worker's end said last may still be unread.
-            fromPeer()
-            guard !isOver else { return }
+            guard !isUnused else { return useNewConnection() }
             let reason = error.map { "\($0)" } ?? "it closed"
             known.forget()
             end(because: ShoalError(.linkLost, "the connection to the worker was lost: \(reason)"))
@@ -176,8 +184,9 @@ final class HeadRelay: StreamOwner {
     }
 
     private func writeOutbox() {
-        guard case .open(let channel) = peer, outbox.readableBytes > 0 else { return }
+        guard case .open(let channel, _) = peer, outbox.readableBytes > 0 else { return }
         counters.sentByteCount += outbox.readableBytes
+        isUnused = false
         channel.write(outbox, promise: nil)
         outbox = ByteBuffer()
     }
@@ -189,6 +198,13 @@ final class HeadRelay: StreamOwner {
         counters.connectedSessionCount = 1
         let relay = NIOLoopBound(self, eventLoop: client.eventLoop)
         openPeer().whenComplete { relay.value.opened($0) }
+    }
+
+    /// The connection that an earlier session left is gone; llama-server need not know.
+    private func useNewConnection() {
+        peer = .none
+        isUnused = false
+        session.needsGreeting()
     }
 
     private func opened(_ result: Result<PeerStream, any Error>) {
@@ -208,12 +224,13 @@ final class HeadRelay: StreamOwner {
     }
 
     private func attach(_ stream: PeerStream) {
+        let handler = StreamHandler(self, side: .peer)
         do {
-            try stream.channel.pipeline.syncOperations.addHandler(StreamHandler(self, side: .peer))
+            try stream.channel.pipeline.syncOperations.addHandler(handler)
         } catch {
             return end(because: ShoalError(.linkLost, "the connection to the worker was lost: \(error)"))
         }
-        peer = .open(stream.channel)
+        peer = .open(stream.channel, handler)
         var hello = ByteBuffer()
         TunnelMessage.hello(serverNumber: nil).write(to: &hello)
         counters.sentByteCount += hello.readableBytes
@@ -289,7 +306,7 @@ final class HeadRelay: StreamOwner {
     private func flush() {
         sendPlain()
         writeOutbox()
-        if case .open(let channel) = peer { channel.flush() }
+        if case .open(let channel, _) = peer { channel.flush() }
         client.flush()
         setReading()
         publish()
@@ -300,7 +317,7 @@ final class HeadRelay: StreamOwner {
         switch peer {
         case .none: client.setAutoRead(true)
         case .opening, .gone: client.setAutoRead(false)
-        case .open(let channel):
+        case .open(let channel, _):
             client.setAutoRead(!window.isFull && channel.isWritable)
             channel.setAutoRead(client.isWritable)
         }
@@ -332,9 +349,16 @@ final class HeadRelay: StreamOwner {
         publish()
         isOver = true
         if let error { ledger.note(error: error.message) }
-        if case .open(let channel) = peer {
+        if case .open(let channel, let handler) = peer {
+            // Two sessions at a time are no questions one after the other; the rpc-server must be free for the second.
+            let isReusable = error == nil && session.isReusable && outbox.readableBytes == 0 && ledger.isAlone(number)
             writeOutbox()
-            channel.closeAfterWrites()
+            if isReusable {
+                handler.owner = nil
+                idlePeer.leave(channel, handler)
+            } else {
+                channel.closeAfterWrites()
+            }
         }
         peer = .gone
         client.closeAfterWrites()

@@ -30,11 +30,13 @@ package final class TunnelHeadEnd: Sendable {
     package let port: Int
     private let channel: any Channel
     private let ledger: SessionLedger
+    private let idlePeer: NIOLoopBoundBox<IdlePeer>
 
-    private init(channel: any Channel, port: Int, ledger: SessionLedger) {
+    private init(channel: any Channel, port: Int, ledger: SessionLedger, idlePeer: NIOLoopBoundBox<IdlePeer>) {
         self.channel = channel
         self.port = port
         self.ledger = ledger
+        self.idlePeer = idlePeer
     }
 
     /// Reads the model's headers and listens. Throws `fileUnreadable`, `malformedModel`, `addressUnusable`.
@@ -44,6 +46,7 @@ package final class TunnelHeadEnd: Sendable {
         let index = try await readIndex(configuration.modelPaths)
         let ledger = SessionLedger()
         let known = KnownServer()
+        let idlePeer = NIOLoopBoundBox.makeBoxSendingValue(IdlePeer(), eventLoop: eventLoop)
         let bootstrap = ServerBootstrap(group: eventLoop)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
@@ -54,7 +57,9 @@ package final class TunnelHeadEnd: Sendable {
             )
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
-                    let relay = HeadRelay(client: channel, index: index, known: known, ledger: ledger) {
+                    let relay = HeadRelay(
+                        client: channel, index: index, known: known, idlePeer: idlePeer.value, ledger: ledger
+                    ) {
                         // Nobody cancels it: `openPeer` has a deadline, and what it opens too late is closed.
                         eventLoop.makeFutureWithTask { try await openPeer() }
                     }
@@ -67,7 +72,7 @@ package final class TunnelHeadEnd: Sendable {
                 throw ShoalError(.addressUnusable, "a listening socket without a port")
             }
             logger.debug("a tunnel's head end listens", metadata: ["rpc.port": "\(port)"])
-            return TunnelHeadEnd(channel: channel, port: port, ledger: ledger)
+            return TunnelHeadEnd(channel: channel, port: port, ledger: ledger, idlePeer: idlePeer)
         } catch {
             throw ShoalError(.addressUnusable, "cannot listen for llama-server on loopback: \(error)")
         }
@@ -79,6 +84,7 @@ package final class TunnelHeadEnd: Sendable {
     /// Stops listening and ends the sessions; llama-server does not outlive that.
     package func close() async {
         ledger.close()
+        channel.eventLoop.execute { [idlePeer] in idlePeer.value.close() }
         // Closing fails only when the channel is closed already, which is what is wanted.
         try? await channel.close()
     }

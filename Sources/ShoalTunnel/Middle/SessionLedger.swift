@@ -46,6 +46,11 @@ final class SessionLedger: Sendable {
 
     func note(error: String) { state.withLock { $0.finished.lastError = error } }
 
+    /// Whether a session is the only one, and others may come.
+    func isAlone(_ number: Int) -> Bool {
+        state.withLock { !$0.isClosed && $0.open.count == 1 && $0.open[number] != nil }
+    }
+
     var counters: TunnelCounters {
         state.withLock { state in
             var sum = state.open.values.reduce(state.finished) { $0 + $1.counters }

@@ -17,8 +17,8 @@ final class StreamHandler<Owner: StreamOwner>: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
 
     private let side: Owner.Side
-    /// Until the channel is gone, which ends the cycle of references.
-    private var owner: Owner?
+    /// Until the channel is gone, which ends the cycle of references. While there is none, the peer has nothing to say.
+    var owner: Owner?
     private var error: (any Error)?
 
     init(_ owner: Owner, side: Owner.Side) {
@@ -27,7 +27,8 @@ final class StreamHandler<Owner: StreamOwner>: ChannelInboundHandler {
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        owner?.received(Self.unwrapInboundIn(data), from: side)
+        guard let owner else { return context.close(promise: nil) }
+        owner.received(Self.unwrapInboundIn(data), from: side)
     }
 
     func channelReadComplete(context: ChannelHandlerContext) { owner?.receivedAll(from: side) }
