@@ -160,6 +160,9 @@ package struct LoadRequest: Sendable, Codable {
     /// The prompt that the time to the first token is predicted for; nil means `promptTokenCountDefault`.
     package var promptTokenCount: Int?
 
+    /// Nil: `auto`.
+    package var speculation: SpeculationMode?
+
     package static let promptTokenCountDefault = 512
 
     /// One `NAME=MEMORY` of `--with`.

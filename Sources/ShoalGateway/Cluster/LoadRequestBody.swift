@@ -13,6 +13,7 @@ extension LoadRequest {
         objective = try LoadRequest.objective(fields)
         excludedNodes = try LoadRequest.nodeNames(fields)
         imaginedNodes = try LoadRequest.imaginedNodes(fields)
+        speculation = try fields.speculation()
         promptTokenCount = try fields.integer("promptTokenCount", in: 1...Limits.contextTokenCountMax)
     }
 

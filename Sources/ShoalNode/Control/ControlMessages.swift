@@ -45,11 +45,12 @@ package struct InstanceOrder: Sendable, Codable, Hashable {
     /// Per sequence.
     package var contextTokenCount: Int
     package var sequenceCountMax: Int
+    package var speculation: SpeculationMode
     package var createdUnixSeconds: Int
 
     package init(
         id: InstanceID, model: ModelReference, family: String, stages: [StageOrder], contextTokenCount: Int,
-        sequenceCountMax: Int, createdUnixSeconds: Int
+        sequenceCountMax: Int, createdUnixSeconds: Int, speculation: SpeculationMode = .auto
     ) {
         self.id = id
         self.model = model
@@ -57,6 +58,7 @@ package struct InstanceOrder: Sendable, Codable, Hashable {
         self.stages = stages
         self.contextTokenCount = contextTokenCount
         self.sequenceCountMax = sequenceCountMax
+        self.speculation = speculation
         self.createdUnixSeconds = createdUnixSeconds
     }
 }
