@@ -120,6 +120,21 @@ struct RouteTests {
         }
     }
 
+    @Test("a plan may name an objective, a prompt, and nodes to imagine or to leave out")
+    func whatIf() async throws {
+        let harness = GatewayHarness()
+        let body = """
+            {"model":"m","objective":"throughput","promptTokenCount":64,"excludedNodes":["b"],\
+            "imaginedNodes":["big=1GiB",{"name":"c","memory":4096}]}
+            """
+        #expect(try await harness.post("/shoal/v1/plan", body).status == .ok)
+        let request = try #require(harness.cluster.loadRequests.first)
+        #expect(request.objective == .throughput)
+        #expect(request.promptTokenCount == 64)
+        #expect(request.excludedNodes == ["b"])
+        #expect(request.imaginedNodes?.map(\.memory.rawValue) == [1 << 30, 4096])
+    }
+
     @Test("a load that cannot be is refused with the planner's sentence")
     func refusedLoad() async throws {
         let refusal = ShoalError(.insufficientMemory, "needs 71.0 GiB, has 62.1 GiB")
@@ -136,6 +151,9 @@ struct RouteTests {
             (#"{"model":"m","layers":[{}]}"#, "layers[0].nodeName"),
             (#"{"model":"m","layers":[{"nodeName":"a","layers":{"first":3,"end":3}}]}"#, "layers[0].layers"),
             (#"{"model":"m","contextTokenCount":0}"#, "contextTokenCount"),
+            (#"{"model":"m","objective":"speed"}"#, "objective"),
+            (#"{"model":"m","excludedNodes":[1]}"#, "excludedNodes"),
+            (#"{"model":"m","imaginedNodes":["big"]}"#, "imaginedNodes[0]"),
         ])
     func wrongLoad(body: String, field: String) async throws {
         let response = try await GatewayHarness().post("/shoal/v1/plan", body)

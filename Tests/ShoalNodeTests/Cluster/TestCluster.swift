@@ -43,8 +43,8 @@ final class TestCluster: Sendable {
         try result.get()
     }
 
-    /// Starts a node, with the identity of an earlier one of the same name. One that does not accept links refuses to be
-    /// dialled, and dials.
+    /// Starts a node, with the identity of an earlier one of the same name. One that does not accept links refuses to
+    /// be dialled, and dials.
     @discardableResult
     func start(
         _ name: String, peers: [TestNode] = [], linkAddress: String = "127.0.0.1:0",
