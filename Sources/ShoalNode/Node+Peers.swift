@@ -21,15 +21,16 @@ extension Node {
         var delay = configuration.limits.redialDelay
         while !Task.isCancelled, peers.targets[address] != nil {
             do throws(ShoalError) {
+                let target = try LinkAddress(parsing: address)
                 let (connection, hello) = try await LinkDialer.dial(
-                    LinkAddress(parsing: address), eventLoop: dataLoop, security: security,
+                    target, eventLoop: dataLoop, security: security,
                     hello: identity.hello(purpose: .control), deadline: configuration.limits.dialDeadline)
                 guard hello.nodeID != id else {
                     connection.close(because: nil)
                     peers.removeTarget(address)
                     return
                 }
-                reach.found(DialFinding(.open), of: hello.nodeID, at: address)
+                reached(hello.nodeID, at: target)
                 let closing = try attach(connection, hello)
                 peers.targetConnected(address, to: hello.nodeID)
                 delay = configuration.limits.redialDelay

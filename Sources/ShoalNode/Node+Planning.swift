@@ -19,13 +19,14 @@ extension Node {
         }
         let planRequest = try planRequest(request, model)
         let plan = try report(planRequest, request)
-        let order = InstanceOrder(
+        var order = InstanceOrder(
             id: .random(), model: model.reference, family: plan.family,
             stages: plan.stages.map {
                 StageOrder(node: $0.node, nodeName: $0.nodeName, layers: $0.layers, weightBytes: $0.weightBytes)
             },
             contextTokenCount: planRequest.contextTokenCount, sequenceCountMax: planRequest.sequenceCount,
-            createdUnixSeconds: UnixClock.seconds())
+            createdUnixSeconds: UnixClock.seconds(), speculation: request.speculation ?? .auto)
+        order.wire = request.wire ?? .f32
         return (plan, order)
     }
 

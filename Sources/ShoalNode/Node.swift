@@ -35,6 +35,7 @@ package actor Node {
     nonisolated let notes = DoctorNotes()
     nonisolated let reversals: ReverseDials
     nonisolated let relays: RelayDesk
+    nonisolated let memory: PeerMemory
 
     var peers = PeerTable()
     var reach: ReachState
@@ -82,6 +83,12 @@ package actor Node {
         models = ModelLibrary(folders: configuration.modelFolders)
         dataLoop = MultiThreadedEventLoopGroup.singleton.next()
         probeLoop = MultiThreadedEventLoopGroup.singleton.next()
+        let (memory, notice) = PeerMemory.open(in: configuration.dataDirectory, eventLoop: dataLoop, logger: logger)
+        self.memory = memory
+        if let notice {
+            logger.warning("\(notice)")
+            notes.add(DoctorCheck(.warning, notice))
+        }
         reversals = ReverseDials(eventLoop: dataLoop)
         relays = RelayDesk(eventLoop: dataLoop, logger: logger)
         reach = ReachState(own: id, relayDelay: configuration.limits.relayDelay)
@@ -155,6 +162,7 @@ package actor Node {
         await keeper.stop()
         await beacons?.stop()
         await listener?.close()
+        await memory.store()
         let reason = ShoalError(.unavailable, "node \(configuration.name) is shutting down")
         streams.fail(allOver: nil, with: reason)
         await withDiscardingTaskGroup { group in

@@ -57,6 +57,8 @@ package struct StageReport: Hashable, Sendable, Codable {
     package var loadSeconds: Double?
     package var bytesReadFromDisk: ByteCount?
     package var residentBytes: ByteCount?
+    /// The KV cache or recurrent state, part of the above.
+    package var kvCacheBytes: ByteCount?
     /// Weights that came over the network: zero in the stages engine, counted all the same.
     package var weightBytesReceived: ByteCount
     /// Activation bytes that this stage handed to the next one, frame headers included.
@@ -103,6 +105,8 @@ package struct InstanceReport: Hashable, Sendable, Codable {
     package var stages: [StageReport]
     package var contextTokenCount: Int
     package var sequenceCountMax: Int
+    /// What activations are on the wire between stages.
+    package var wire: BoundaryFormat
     package var runningRequestCount: Int
     package var queuedRequestCount: Int
     /// Sequences of ended requests whose KV is kept for prompts that begin alike.
@@ -127,6 +131,7 @@ package struct InstanceReport: Hashable, Sendable, Codable {
         self.sequenceCountMax = sequenceCountMax
         self.createdUnixSeconds = createdUnixSeconds
         isWanted = true
+        wire = .f32
         runningRequestCount = 0
         queuedRequestCount = 0
         cachedSequenceCount = 0
@@ -176,8 +181,13 @@ package struct LoadRequest: Hashable, Sendable, Codable {
     package var excludedNodes: [String]?
     /// Nodes that do not exist, for `shoal plan`: what would change if they did. A model cannot be loaded on them.
     package var imaginedNodes: [ImaginedNode]?
+    /// What activations are on the wire between stages; nil means `f32`.
+    package var wire: BoundaryFormat?
     /// The prompt that the time to the first token is predicted for; nil means `promptTokenCountDefault`.
     package var promptTokenCount: Int?
+
+    /// Nil: `auto`.
+    package var speculation: SpeculationMode?
 
     package static let promptTokenCountDefault = 512
 

@@ -271,6 +271,7 @@ package actor HeadService {
         let isLast = index == order.stages.count - 1
         var load = StageLoadRequest(path: order.model.path, layers: order.stages[index].layers)
         load.servesText = isLast
+        load.boundaryFormat = order.wire
         load.contextTokenCount = order.contextTokenCount
         load.sequenceCountMax = order.sequenceCountMax
         load.microBatchTokenCountMax = limits.microBatchTokenCountMax
@@ -337,6 +338,7 @@ package actor HeadService {
             createdUnixSeconds: order.createdUnixSeconds)
         report.problem = lifecycle.problem?.message
         report.problemCode = lifecycle.problem?.code
+        report.wire = order.wire
         report.phases = lifecycle.phaseRecords.map { record in
             PhaseReport(
                 phase: record.phase, startSeconds: record.startedAt / .seconds(1),
@@ -358,6 +360,7 @@ package actor HeadService {
         report.loadProgress = state.loadProgress
         report.loadSeconds = stageLoads[index]?.loadSeconds
         report.bytesReadFromDisk = stageLoads[index]?.bytesReadFromDisk
+        report.kvCacheBytes = stageLoads[index]?.kvCacheBytes
         report.residentBytes = snapshots[index]?.status?.residentBytes ?? stageLoads[index]?.residentBytes
         report.restartCount = state.restartCount
         report.problem = state.problem?.message

@@ -83,6 +83,7 @@ extension Node {
                 peers.removeTargets(of: node)
                 beacons?.forget(node)
                 keeper.inbox.post(.forgotten(node))
+                memory.forget(node)
             }
             broadcast(.members(security.trust.records))
         }

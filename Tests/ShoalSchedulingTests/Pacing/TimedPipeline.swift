@@ -56,6 +56,7 @@ struct TimedPipeline {
         var configuration = HeadSchedulerConfiguration(
             headName: "head", contextTokenCount: contextTokenCount, sequenceCountMax: sequenceCount)
         configuration.stageCount = stages.count
+        configuration.speculation = .off
         configuration.unacknowledgedTokenCountMax = .max
         scheduler = HeadScheduler(configuration: configuration)
         self.stages = stages.map { Stage(times: $0) }
