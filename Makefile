@@ -5,7 +5,7 @@ SHELL := /bin/bash
 ENGINE_PREFIX = $(shell engine/build.sh --print-prefix)
 SWIFT_ENV = PKG_CONFIG_PATH="$(ENGINE_PREFIX)/lib/pkgconfig:$$PKG_CONFIG_PATH"
 
-.PHONY: help dependencies engine model setup build release demo test test-net format lint env clean
+.PHONY: help dependencies engine model setup build release demo bench test test-net format lint env clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,11 +32,15 @@ release: engine ## build Shoal, release
 demo: release model ## two nodes on this machine answer as one model (MODEL=PATH for another GGUF)
 	@scripts/demo.sh
 
+bench: release model ## Shoal beside llama.cpp, about 15 minutes (BENCH_QUICK=1: three; MODEL=PATH); docs/benchmarks.md
+	@scripts/bench.sh
+
 test: setup ## everything that must hold, fast checks first
 	@scripts/test.sh
 
-test-net: engine ## discovery and reachability in network namespaces (Linux, root)
+test-net: engine ## discovery, reachability and a port scan in network namespaces (Linux, root)
 	@scripts/test-net.sh
+	@scripts/net/port-scan.sh
 
 format: ## rewrite the sources in the house format
 	@swift format --in-place --recursive --parallel Sources Tests Package.swift

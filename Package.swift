@@ -18,8 +18,8 @@ func library(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target
     .target(name: name, dependencies: dependencies, swiftSettings: settings)
 }
 
-func test(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
-    .testTarget(name: name, dependencies: dependencies, swiftSettings: settings)
+func test(_ name: String, _ dependencies: [Target.Dependency], exclude: [String] = []) -> Target {
+    .testTarget(name: name, dependencies: dependencies, exclude: exclude, swiftSettings: settings)
 }
 
 func product(_ name: String, _ package: String) -> Target.Dependency {
@@ -95,7 +95,7 @@ let effectfulTargets: [Target] = [
         "ShoalNode",
         [
             "ShoalCore", "ShoalModel", "ShoalStore", "ShoalPlanning", "ShoalScheduling", "ShoalWire", "ShoalLinks",
-            "ShoalEngine", "ShoalDiscovery", "ShoalTrust", "CShoalSystem", nioCore, nioPosix, logging,
+            "ShoalEngine", "ShoalDiscovery", "ShoalReach", "ShoalTrust", "CShoalSystem", nioCore, nioPosix, logging,
             product("SystemPackage", "swift-system"),
         ]),
     library(
@@ -132,7 +132,7 @@ let effectfulTargets: [Target] = [
         "ShoalLinksTests",
         [
             "ShoalCore", "ShoalTrust", "ShoalWire", "ShoalLinks", "ShoalTesting", nioCore, nioPosix,
-            product("NIOSSL", "swift-nio-ssl"), product("NIOTLS", "swift-nio"),
+            product("NIOEmbedded", "swift-nio"), product("NIOSSL", "swift-nio-ssl"), product("NIOTLS", "swift-nio"),
         ]),
     test("ShoalDiscoveryTests", ["ShoalCore", "ShoalLinks", "ShoalDiscovery", nioCore, nioPosix, logging]),
     test(
@@ -155,14 +155,14 @@ let effectfulTargets: [Target] = [
     test(
         "ShoalEngineTests",
         [
-            "ShoalCore", "ShoalModel", "ShoalStore", "ShoalWire", "ShoalLinks", "ShoalEngine", "ShoalTesting",
-            nioCore, nioPosix,
+            "ShoalCore", "ShoalModel", "ShoalPlanning", "ShoalStore", "ShoalWire", "ShoalLinks", "ShoalEngine",
+            "ShoalTesting", nioCore, nioPosix,
         ]),
     test(
         "ShoalNodeTests",
         [
             "ShoalCore", "ShoalModel", "ShoalStore", "ShoalTrust", "ShoalWire", "ShoalLinks", "ShoalEngine",
-            "ShoalNode",
+            "ShoalNode", "ShoalDiscovery", "ShoalReach",
             "ShoalScheduling", "ShoalTesting", nioCore, nioPosix, logging,
         ]),
     test(
@@ -177,9 +177,12 @@ let effectfulTargets: [Target] = [
     test(
         "ShoalEndToEndTests",
         [
-            "ShoalCore", "shoal", "shoal-engine", nioCore, product("NIOHTTP1", "swift-nio"),
-            product("AsyncHTTPClient", "async-http-client"),
-        ]),
+            "ShoalCore", "ShoalTrust", "ShoalWire", "ShoalLinks", "ShoalDiscovery", "ShoalTesting", "shoal",
+            "shoal-engine", nioCore, nioPosix, logging, product("NIOHTTP1", "swift-nio"),
+            product("NIOSSL", "swift-nio-ssl"), product("AsyncHTTPClient", "async-http-client"),
+        ],
+        // Programs that the tests run or compile themselves.
+        exclude: ["clients"]),
 ]
 
 let package = Package(

@@ -87,15 +87,17 @@ struct llama_memory_breakdown_data {
 using llama_memory_breakdown = std::map<ggml_backend_buffer_type_t, llama_memory_breakdown_data>;
 LLAMA_API llama_memory_breakdown llama_get_memory_breakdown(const struct llama_context * context);
 
-uint64_t shoal_context_memory_byte_count(const llama_context * context) {
+shoal_memory shoal_context_memory(const llama_context * context) {
     char * ignored = nullptr;
-    uint64_t total = shoal::guarded<uint64_t>(&ignored, 0, [&] {
-        uint64_t sum = 0;
+    shoal_memory memory = shoal::guarded<shoal_memory>(&ignored, shoal_memory{}, [&] {
+        shoal_memory sum = {};
         for (const auto & entry : llama_get_memory_breakdown(context)) {
-            sum += entry.second.context;
+            sum.weight_byte_count += entry.second.model;
+            sum.cache_byte_count += entry.second.context;
+            sum.compute_byte_count += entry.second.compute;
         }
         return sum;
     });
     free(ignored);
-    return total;
+    return memory;
 }

@@ -65,9 +65,12 @@ package struct DiscoveryState: Sendable {
         _ addresses: [LinkAddress], node: NodeID? = nil, source: CandidateSource, now: Duration
     ) -> [DiscoveryAction] {
         guard node != configuration.node else { return [] }
+        // Both sides hear the news of a common peer.
+        let isLater = source == .gossip && node.map { $0 < configuration.node } ?? false
+        let patience = isLater ? configuration.laterSideDelay : .zero
         var isFull = false
         for address in addresses where AddressPicker.isUsable(address) && !isOwn(address) {
-            let dialAt = now + AddressPicker.delay(of: address, from: interfaces)
+            let dialAt = now + AddressPicker.delay(of: address, from: interfaces) + patience
             isFull = !candidates.hear(of: address, node: node, source: source, dialAt: dialAt, now: now) || isFull
         }
         return (isFull ? notice(.tableFull) : []) + tick(now: now)

@@ -6,12 +6,15 @@ package import ShoalCore
 package enum EngineRequest: Sendable, Codable {
     /// First request. Progress comes as `EngineEvent.loadProgress`; the reply is `.loaded`.
     case load(StageLoadRequest)
-    /// Gives a sequence its own sampler, replacing any it had. Last stage only.
-    case configureSampler(SequenceID, SamplingParameters)
+    /// Gives a sequence its own sampler, replacing any it had; it goes on behind the history. Last stage only.
+    case configureSampler(SequenceID, SamplingParameters, SamplerHistory)
     case releaseSampler(SequenceID)
     /// Forget every sequence and sampler.
     case reset
     case status
+    /// Measures how fast the machine computes, for about two seconds, at low priority; the reply is `.speed`. For an
+    /// engine of its own, which is ended afterwards.
+    case measureSpeed(threadCount: Int)
     case tokenize(text: String, addSpecial: Bool, parseSpecial: Bool)
     case detokenize([TokenID])
     /// The model's own template, with the prompt for the answer appended.
@@ -44,12 +47,7 @@ package struct StageLoadRequest: Sendable, Codable, Hashable {
     /// Layers put on a GPU when there is one; nil means all.
     package var gpuLayerCount: Int?
     /// What activations this stage hands out.
-    package var boundaryElementType: BoundaryElementType
-
-    /// Wire type of a boundary.
-    package enum BoundaryElementType: String, Sendable, Codable {
-        case float32, float16
-    }
+    package var boundaryFormat: BoundaryFormat
 
     package init(path: String, layers: LayerRange) {
         self.path = path
@@ -60,7 +58,7 @@ package struct StageLoadRequest: Sendable, Codable, Hashable {
         contextTokenCount = 2048
         sequenceCountMax = 4
         microBatchTokenCountMax = 512
-        boundaryElementType = .float32
+        boundaryFormat = .f32
     }
 }
 
@@ -78,6 +76,9 @@ package struct StageLoaded: Sendable, Codable, Hashable {
     package var bytesReadFromDisk: ByteCount
     package var residentBytes: ByteCount
     package var kvCacheBytes: ByteCount
+    /// What libllama holds for the weights: more than they are where it keeps a matrix in two layouts.
+    package var weightBufferBytes: ByteCount
+    package var computeBufferBytes: ByteCount
     /// Whether a sequence can be shortened (false: recurrent families, which only forget whole sequences).
     package var canRemovePartialSequences: Bool
 
@@ -96,6 +97,8 @@ package struct StageLoaded: Sendable, Codable, Hashable {
         self.bytesReadFromDisk = bytesReadFromDisk
         self.residentBytes = residentBytes
         self.kvCacheBytes = kvCacheBytes
+        weightBufferBytes = weightBytes
+        computeBufferBytes = .zero
         self.canRemovePartialSequences = canRemovePartialSequences
     }
 }
@@ -111,10 +114,16 @@ package struct StageStatus: Sendable, Codable, Hashable {
     package var tokenCount: Int
     /// Time inside `llama_decode`.
     package var computeSeconds: Double
+    /// Of micro-batches of a single token.
+    package var decodeWork: StageWork
+    /// Of micro-batches of many tokens.
+    package var promptWork: StageWork
+    /// The whole of each micro-batch's time in this engine, sampling included, by size.
+    package var costs: ComputeCosts
 
     package init(
         sequencesInUse: [SequenceID], samplersInUse: [SequenceID], residentBytes: ByteCount, microBatchCount: Int,
-        tokenCount: Int, computeSeconds: Double
+        tokenCount: Int, computeSeconds: Double, costs: ComputeCosts = ComputeCosts()
     ) {
         self.sequencesInUse = sequencesInUse
         self.samplersInUse = samplersInUse
@@ -122,6 +131,31 @@ package struct StageStatus: Sendable, Codable, Hashable {
         self.microBatchCount = microBatchCount
         self.tokenCount = tokenCount
         self.computeSeconds = computeSeconds
+        self.costs = costs
+        decodeWork = StageWork()
+        promptWork = StageWork()
+    }
+}
+
+/// What micro-batches of one kind took together since the engine started.
+package struct StageWork: Sendable, Codable, Hashable {
+    package var microBatchCount = 0
+    package var tokenCount = 0
+    package var outputCount = 0
+    /// Sum of the tokens' positions: what each of them attended to.
+    package var positionSum = 0
+    package var seconds = 0.0
+
+    package init() {}
+
+    package static func - (left: StageWork, right: StageWork) -> StageWork {
+        var difference = StageWork()
+        difference.microBatchCount = left.microBatchCount - right.microBatchCount
+        difference.tokenCount = left.tokenCount - right.tokenCount
+        difference.outputCount = left.outputCount - right.outputCount
+        difference.positionSum = left.positionSum - right.positionSum
+        difference.seconds = left.seconds - right.seconds
+        return difference
     }
 }
 
@@ -130,6 +164,7 @@ package enum EngineReply: Sendable, Codable {
     case loaded(StageLoaded)
     case done
     case status(StageStatus)
+    case speed(NodeSpeed)
     case tokens([TokenID])
     case text(String)
     case failed(ShoalError)

@@ -12,6 +12,14 @@ package enum MachineFacts {
     /// Processors that this process may use.
     package static var coreCount: Int { Int(shoal_core_count()) }
 
+    /// The processor's name where the system tells it, its kind otherwise, with the number of cores.
+    package static var processorName: String {
+        var buffer = [CChar](repeating: 0, count: 256)
+        shoal_processor_name(&buffer, buffer.count)
+        let name = String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        return "\(name), \(coreCount) cores"
+    }
+
     /// Resident memory of a process; nil means this one.
     package static func residentBytes(of processID: Int32? = nil) -> ByteCount? {
         byteCount(shoal_resident_bytes(processID ?? 0))

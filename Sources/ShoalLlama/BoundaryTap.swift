@@ -18,12 +18,17 @@ internal import CLlama
 /// skips what is left (the output norm and matrix, which a stage that is not last does not need).
 final class BoundaryTap {
     private let name: String
+    /// `name` with its final zero: libllama asks about a thousand tensors per token.
+    private let nameBytes: [CChar]
     /// Rows of the last decode, and how many floats they are.
     private(set) var rows: [Float] = []
     /// Set when the tensor is not what the recipe promises.
     private(set) var problem: String?
 
-    init(name: String) { self.name = name }
+    init(name: String) {
+        self.name = name
+        nameBytes = Array(name.utf8CString)
+    }
 
     func clear() {
         rows.removeAll(keepingCapacity: true)
@@ -39,7 +44,7 @@ final class BoundaryTap {
     }
 
     private func visit(_ tensor: UnsafeMutablePointer<ggml_tensor>, _ isQuestion: Bool) -> Bool {
-        let isBoundary = name.withCString { strcmp($0, ggml_get_name(tensor)) == 0 }
+        let isBoundary = strcmp(nameBytes, ggml_get_name(tensor)) == 0
         guard isBoundary, !isQuestion else { return isQuestion ? isBoundary : true }
         take(tensor)
         return false

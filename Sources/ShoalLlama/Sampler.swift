@@ -5,18 +5,20 @@ package import ShoalCore
 /// Chooses one sequence's tokens from logits: llama.cpp's samplers, in the order logit bias, penalties, grammar, top-k,
 /// min-p, top-p, temperature, draw.
 ///
-/// Owned by the engine thread. Penalties and grammar know the tokens that this sampler chose, not the prompt.
+/// Owned by the engine thread. Penalties count the prompt too, the grammar is about the answer alone.
 package final class Sampler {
     private let pointer: OpaquePointer
     private let vocabulary: Vocabulary?
     private let vocabularyTokenCount: Int
 
-    /// `vocabulary` may be nil for models without one, which then cannot have a grammar. Throws `invalidRequest` for
-    /// values out of range and grammars that cannot be parsed.
+    /// Goes on behind `history` as if this sampler had chosen its output. `vocabulary` may be nil for models without
+    /// one, which then cannot have a grammar. Throws `invalidRequest` for values out of range, grammars that cannot be
+    /// parsed, and a history that the grammar does not allow.
     package init(
-        _ parameters: SamplingParameters, vocabulary: Vocabulary?, vocabularyTokenCount: Int
+        _ parameters: SamplingParameters, history: SamplerHistory, vocabulary: Vocabulary?, vocabularyTokenCount: Int
     ) throws(ShoalError) {
         try parameters.validate(vocabularyTokenCount: vocabularyTokenCount)
+        try history.validate(vocabularyTokenCount: vocabularyTokenCount)
         let usable = vocabulary.flatMap { $0.tokenCount == vocabularyTokenCount ? $0 : nil }
         var error: UnsafeMutablePointer<CChar>?
         let sampler = parameters.withShoalSampling { sampling in
@@ -28,6 +30,17 @@ package final class Sampler {
         pointer = sampler
         self.vocabulary = vocabulary
         self.vocabularyTokenCount = vocabularyTokenCount
+        try accept(history.prompt, isOutput: false)
+        try accept(history.output, isOutput: true)
+    }
+
+    private func accept(_ tokens: [TokenID], isOutput: Bool) throws(ShoalError) {
+        guard !tokens.isEmpty else { return }
+        var error: UnsafeMutablePointer<CChar>?
+        guard shoal_sampler_accept(pointer, tokens.map(\.rawValue), tokens.count, isOutput, &error) else {
+            throw ShoalError(
+                .invalidRequest, "sampling: \(LlamaLibrary.taken(error) ?? "the tokens so far were refused")")
+        }
     }
 
     deinit { shoal_sampler_free(pointer) }
@@ -109,5 +122,17 @@ extension SamplingParameters {
     private var drawnSeed: UInt32 {
         let seed = seed ?? .random(in: 0 ... .max)
         return seed == LLAMA_DEFAULT_SEED ? seed - 1 : seed
+    }
+}
+
+extension SamplerHistory {
+    fileprivate func validate(vocabularyTokenCount: Int) throws(ShoalError) {
+        guard prompt.count + output.count <= 2 * Limits.contextTokenCountMax else {
+            throw ShoalError(.invalidRequest, "a history of \(prompt.count + output.count) tokens is too long")
+        }
+        for token in prompt + output where !(0..<vocabularyTokenCount).contains(Int(token.rawValue)) {
+            throw ShoalError(
+                .invalidRequest, "history: token \(token) is outside the vocabulary of \(vocabularyTokenCount) tokens")
+        }
     }
 }

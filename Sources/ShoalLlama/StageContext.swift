@@ -1,6 +1,7 @@
 internal import CLlama
 internal import CShoalEngine
 package import ShoalCore
+internal import ShoalModel
 
 /// A stage's KV cache and compute buffers: applies KV operations and computes micro-batches.
 ///
@@ -22,7 +23,9 @@ package final class StageContext {
         }
 
         /// Entries of one micro-batch that may want an output; libllama reserves a row of logits for each.
-        package var outputCountMax: Int { min(microBatchTokenCountMax, max(64, 8 * sequenceCountMax)) }
+        package var outputCountMax: Int {
+            GraphLoad.outputCountMax(tokenCount: microBatchTokenCountMax, sequenceCount: sequenceCountMax)
+        }
 
         /// Throws `invalidRequest` for values outside `Limits`.
         func validate() throws(ShoalError) {
@@ -44,13 +47,20 @@ package final class StageContext {
 
     package let model: StageModel
     package let configuration: Configuration
+    /// Buffers of the weights; more than the weights where libllama keeps a matrix in two layouts.
+    package let weightBufferBytes: ByteCount
     /// Bytes of the KV cache or recurrent state.
     package let cacheBytes: ByteCount
+    /// Buffers that micro-batches are computed in.
+    package let computeBytes: ByteCount
 
     /// What the last `decode` produced, row-major. In a stage that is not last one boundary row of `embeddingWidth` per
     /// entry; in the last stage one row of `vocabularyTokenCount` logits per entry that wants an output.
     package private(set) var rows: [Float] = []
     package var rowWidth: Int { model.isLast ? model.vocabularyTokenCount : model.embeddingWidth }
+
+    /// How much of the last `decode` went into input rows.
+    package private(set) var embedDuration = Duration.zero
 
     private let pointer: OpaquePointer
     private let tap: BoundaryTap?
@@ -73,7 +83,10 @@ package final class StageContext {
         self.model = model
         self.configuration = configuration
         self.tap = tap
-        cacheBytes = ByteCount(Int(shoal_context_memory_byte_count(context)))
+        let memory = shoal_context_memory(context)
+        weightBufferBytes = ByteCount(Int(clamping: memory.weight_byte_count))
+        cacheBytes = ByteCount(Int(clamping: memory.cache_byte_count))
+        computeBytes = ByteCount(Int(clamping: memory.compute_byte_count))
     }
 
     deinit { llama_free(pointer) }
@@ -105,7 +118,9 @@ package final class StageContext {
     /// sequences of the micro-batch must be forgotten.
     package func decode(_ batch: MicroBatch, activations: [Float]?) throws(ShoalError) {
         try validate(batch, activationCount: activations?.count)
+        let start = ContinuousClock.now
         try prepareInput(batch.entries, activations)
+        embedDuration = ContinuousClock.now - start
         for operation in batch.kvOperations { try apply(operation) }
         let rowCount = model.isLast ? batch.entries.count { $0.wantsOutput } : batch.entries.count
         rows.removeAll(keepingCapacity: true)

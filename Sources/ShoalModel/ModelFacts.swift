@@ -11,11 +11,19 @@ struct ModelFacts {
     let stateBytesPerSequence: [ByteCount]
     let isSlidingLayer: [Bool]
     let peculiarLayerCount: Int?
+    /// Query heads x (key length + value length); zero in recurrent families.
+    private let attentionElementCounts: [Int]
+    /// The part of a layer's experts that one token uses; 1 without experts.
+    private let expertShare: Double
+    private let windowTokenCount: Int?
+    private let vocabularyBytes: ByteCount
+    private let graph: GraphShape
 
     /// Larger than in any model; small enough that four of them do not overflow together.
     private static let widthMax = 1 << 20
     private static let headCountMax = 1 << 14
     private static let keyElementCountMax = 1 << 14
+    private static let expertCountMax = 1 << 14
     /// Per layer; with `Limits` on layers, tokens and sequences, a whole cache stays below 2^63 bytes.
     private static let kvByteCountMax = 4 << 20
     private static let stateByteCountMax = 4 << 30
@@ -35,6 +43,11 @@ struct ModelFacts {
             )
         }
         isSlidingLayer = try ModelFacts.slidingLayers(keys, recipe, layerCount: layerCount)
+        windowTokenCount =
+            isSlidingLayer.isEmpty ? nil : try keys.optional("attention.sliding_window", max: Int(UInt32.max))
+        expertShare = try ModelFacts.expertShare(keys, layerCount: layerCount)
+        vocabularyBytes = ModelFacts.vocabularyBytes(header)
+        graph = try GraphShape(header: header, recipe: recipe, embeddingWidth: embeddingWidth)
         let none = Array(repeating: ByteCount.zero, count: layerCount)
         switch recipe.memory {
         case .attention:
@@ -46,10 +59,12 @@ struct ModelFacts {
             }
             kvBytesPerToken = bytes.map { ByteCount($0) }
             stateBytesPerSequence = none
+            attentionElementCounts = heads.headCounts.map { $0 * (heads.keyLength + heads.valueLength) }
             let ordinaryScale = embeddingWidth / heads.headCount == heads.keyLength
             peculiarLayerCount = ordinaryScale ? nil : recipe.peculiarLayerCount
         case .recurrent:
             kvBytesPerToken = none
+            attentionElementCounts = Array(repeating: 0, count: layerCount)
             let state = try ModelFacts.stateBytes(keys)
             stateBytesPerSequence = Array(repeating: state, count: layerCount)
             peculiarLayerCount = recipe.peculiarLayerCount
@@ -60,28 +75,72 @@ struct ModelFacts {
         var layerBytes = Array(repeating: ByteCount.zero, count: layerCount)
         var outputBytes = ByteCount.zero
         var sharedBytes = ByteCount.zero
+        var layerSums = Array(repeating: LayerWork.Sum(), count: layerCount)
+        var outputSum = LayerWork.Sum()
         for tensor in tensors {
             // No sum can overflow: the header reader has checked that all tensors fit into their files.
             let bytes = ByteCount(tensor.byteCount)
             switch tensor.role {
-            case .block(let layer, _): layerBytes[layer] += bytes
+            case .block(let layer, let suffix):
+                layerBytes[layer] += bytes
+                layerSums[layer].add(tensor, suffix: suffix)
             case .embedding: break
-            case .output: outputBytes += bytes
+            case .output:
+                outputBytes += bytes
+                outputSum.add(tensor, suffix: tensor.name)
             case .shared: sharedBytes += bytes
             }
         }
         let rowCount = embedding.dimensions[1]
         if !StageTensors.presentsOutputAsEmbedding(tensors) { outputBytes += ByteCount(embedding.byteCount) }
-        return ModelShape(
+        if !tensors.contains(where: { $0.name == "output.weight" }) { outputSum.add(embedding, suffix: "") }
+        var shape = ModelShape(
             family: family, embeddingWidth: embeddingWidth, vocabularyTokenCount: rowCount,
             trainedContextTokenCount: trainedContextTokenCount, layerBytes: layerBytes,
             embeddingBytes: ByteCount(embedding.byteCount),
             embeddingRowBytes: ByteCount(embedding.byteCount / rowCount),
             outputBytes: outputBytes, sharedBytes: sharedBytes, kvBytesPerToken: kvBytesPerToken,
-            stateBytesPerSequence: stateBytesPerSequence, peculiarLayerCount: peculiarLayerCount)
+            stateBytesPerSequence: stateBytesPerSequence, peculiarLayerCount: peculiarLayerCount,
+            layerWork: layerSums.enumerated().map { layer, sum in
+                sum.work(
+                    embeddingWidth: embeddingWidth, attentionElementCount: attentionElementCounts[layer],
+                    expertShare: expertShare,
+                    windowTokenCount: isSlidingLayer.isEmpty || !isSlidingLayer[layer] ? nil : windowTokenCount)
+            },
+            outputWork: outputSum.work(
+                embeddingWidth: 0, attentionElementCount: 0, expertShare: 1, windowTokenCount: nil),
+            graph: graph)
+        shape.isSlidingLayer = isSlidingLayer
+        shape.vocabularyBytes = vocabularyBytes
+        let output = tensors.first { $0.name == "output.weight" }
+        if output == nil || StageTensors.presentsOutputAsEmbedding(tensors) {
+            let shared = output ?? embedding
+            shape.sharedOutputType = shared.type.name
+            shape.sharedOutputBytes = ByteCount(shared.byteCount)
+        }
+        return shape
     }
 
+    /// `expert_used_count` may be an array (llama-model.cpp:1333); the layers' mean is close enough for times.
+    private static func expertShare(_ keys: FamilyKeys, layerCount: Int) throws(ShoalError) -> Double {
+        guard let count = try keys.optional("expert_count", max: expertCountMax), count > 0,
+            let used = try keys.perLayer("expert_used_count", layerCount: layerCount, max: expertCountMax)
+        else { return 1 }
+        return min(1, Double(used.reduce(0, +)) / Double(max(1, used.count)) / Double(count))
+    }
+
+    /// Of libllama's tables; measured with byte-pair and unigram vocabularies of 32,000 to 152,000 tokens.
+    private static func vocabularyBytes(_ header: GGUFHeader) -> ByteCount {
+        let tokenCount = header.key("tokenizer.ggml.tokens")?.elementCount ?? 0
+        let mergeCount = header.key("tokenizer.ggml.merges")?.elementCount ?? 0
+        return ByteCount(tokenCount * bytesPerToken + mergeCount * bytesPerMerge)
+    }
+
+    private static let bytesPerToken = 220
+    private static let bytesPerMerge = 200
+
     private struct Heads {
+        var headCounts: [Int]
         var headCount: Int
         var kvHeadCounts: [Int]
         var keyLength: Int
@@ -97,7 +156,7 @@ struct ModelFacts {
         let kvCounts = try keys.perLayer("attention.head_count_kv", layerCount: layerCount, max: headCountMax)
         let size = embeddingWidth / headCount
         return Heads(
-            headCount: headCount, kvHeadCounts: kvCounts ?? counts,
+            headCounts: counts, headCount: headCount, kvHeadCounts: kvCounts ?? counts,
             keyLength: try keys.optional("attention.key_length", max: keyElementCountMax) ?? size,
             valueLength: try keys.optional("attention.value_length", max: keyElementCountMax) ?? size)
     }

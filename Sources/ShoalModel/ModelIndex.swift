@@ -78,7 +78,9 @@ package struct ModelIndex: Sendable {
         self.tensors = tensors
         self.embedding = embedding
         self.isSlidingLayer = facts.isSlidingLayer
-        self.shape = try facts.shape(tensors: tensors, embedding: embedding)
+        var shape = try facts.shape(tensors: tensors, embedding: embedding)
+        shape.headerBytes = headers.map { ByteCount($0.bytes.count) }.reduce(.zero, +)
+        self.shape = shape
     }
 
     // MARK: Split files

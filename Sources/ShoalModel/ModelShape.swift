@@ -23,12 +23,28 @@ package struct ModelShape: Sendable, Hashable, Codable {
     package var stateBytesPerSequence: [ByteCount]
     /// See `FamilyRecipe.peculiarLayerCount`; nil where it makes no difference to this model.
     package var peculiarLayerCount: Int?
+    /// What each layer costs in time.
+    package var layerWork: [LayerWork]
+    /// What the output matrix costs, per output.
+    package var outputWork: LayerWork
+    package var graph: GraphShape
+    /// Whether each layer attends to a window only; empty if the model has no window.
+    package var isSlidingLayer: [Bool]
+    /// Set if the last stage's output matrix is also its embedding: its type and size. libllama keeps a second copy of
+    /// it where it lays matrices of that type out anew.
+    package var sharedOutputType: String?
+    package var sharedOutputBytes: ByteCount
+    /// The files' headers, which an engine reads.
+    package var headerBytes: ByteCount
+    /// What a vocabulary takes in memory, estimated.
+    package var vocabularyBytes: ByteCount
 
     package init(
         family: String, embeddingWidth: Int, vocabularyTokenCount: Int, trainedContextTokenCount: Int,
         layerBytes: [ByteCount], embeddingBytes: ByteCount, embeddingRowBytes: ByteCount, outputBytes: ByteCount,
         sharedBytes: ByteCount, kvBytesPerToken: [ByteCount], stateBytesPerSequence: [ByteCount],
-        peculiarLayerCount: Int?
+        peculiarLayerCount: Int?, layerWork: [LayerWork], outputWork: LayerWork,
+        graph: GraphShape
     ) {
         self.family = family
         self.embeddingWidth = embeddingWidth
@@ -42,6 +58,14 @@ package struct ModelShape: Sendable, Hashable, Codable {
         self.kvBytesPerToken = kvBytesPerToken
         self.stateBytesPerSequence = stateBytesPerSequence
         self.peculiarLayerCount = peculiarLayerCount
+        self.layerWork = layerWork
+        self.outputWork = outputWork
+        self.graph = graph
+        isSlidingLayer = []
+        sharedOutputType = nil
+        sharedOutputBytes = .zero
+        headerBytes = .zero
+        vocabularyBytes = .zero
     }
 
     package var layerCount: Int { layerBytes.count }

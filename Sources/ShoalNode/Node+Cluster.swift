@@ -5,14 +5,15 @@ import ShoalEngine
 extension Node: ClusterService {
     package func nodes() async -> [NodeReport] {
         let own = announcement()
-        var report = NodeReport(name: configuration.name, linkAddress: linkAddress, reachability: .this)
+        var report = NodeReport(name: configuration.name, linkAddress: advertisedAddress, reachability: .this)
         report.id = id
         report.apiAddress = configuration.apiAddress
         report.threadCount = own.threadCount
         report.memoryTotal = own.memoryTotal
         report.memoryAvailable = own.memoryAvailable
         report.shoalVersion = own.shoalVersion
-        return [report] + peers.reports()
+        report.engineBuild = own.engineBuild.isEmpty ? nil : own.engineBuild
+        return NodeNaming.notingDuplicates([report] + peers.reports())
     }
 
     /// Newest first.
@@ -75,10 +76,11 @@ extension Node: ClusterService {
         let held = ownStageBytes
         let available = MachineFacts.memoryAvailable ?? .zero
         let limited = configuration.memoryLimit.map { min($0.minus(held), available) }
-        return NodeAnnouncement(
-            id: id, name: configuration.name, linkAddress: linkAddress, apiAddress: configuration.apiAddress,
-            threadCount: configuration.threadCount, memoryTotal: MachineFacts.memoryTotal ?? .zero,
-            memoryAvailable: limited ?? available, shoalVersion: ShoalVersion.current)
+        return withLinks(
+            NodeAnnouncement(
+                id: id, name: configuration.name, linkAddress: advertisedAddress, apiAddress: configuration.apiAddress,
+                threadCount: configuration.threadCount, memoryTotal: MachineFacts.memoryTotal ?? .zero,
+                memoryAvailable: limited ?? available, shoalVersion: ShoalVersion.current, speed: speed))
     }
 
     /// What stages on this node hold, as their heads report it.

@@ -36,10 +36,25 @@ extension Node {
             }
             return .instance(await head.report())
         case .engineLogs(let instance): return .engineLogs(await ownEngineLogs(of: instance))
+        case .traces(let request): return .traces(await ownTraces(of: request))
+        case .dialBack(let order):
+            try await dialBack(order, from: remote(link))
+            return .done
+        case .openRelay(let order):
+            try await openRelay(order, from: remote(link))
+            return .done
+        case .joinRelay(let offer):
+            try await joinRelay(offer, from: remote(link))
+            return .done
         case .generate(let request, let instance):
             try await generate(request, on: instance, for: link)
             return .done
         }
+    }
+
+    private func remote(_ link: ControlLink?) throws(ShoalError) -> ControlLink {
+        guard let link else { throw ShoalError(.invalidRequest, "a node needs no connection to itself") }
+        return link
     }
 
     private func stage(of instance: InstanceID) throws(ShoalError) -> StageHost {
@@ -241,18 +256,15 @@ extension Node {
     private func handle(_ event: ControlEvent, from link: ControlLink) async {
         switch event {
         case .node(let announcement):
-            if announcement.id == link.peer.nodeID { peers.announce(announcement) }
+            heard(announcement, from: link)
         case .members(let records): await learn(records)
         case .instances(let reports):
             // Of a node that was lost meanwhile nothing would ever remove them.
             guard peers.contains(link) else { return }
             let own = reports.filter { $0.head == link.peer.nodeID }
             announced[link.peer.nodeID] = Array(own.prefix(Limits.instanceCountMax))
-        case .linkAddresses(let addresses):
-            for address in addresses.prefix(Limits.peerCountMax) where address != linkAddress {
-                guard (try? LinkAddress(parsing: address)) != nil else { continue }
-                if !peers.connected.values.contains(where: { $0.hello.linkAddress == address }) { connect(to: address) }
-            }
+        case .peers(let known): heard(known, from: link)
+        case .reach(let rows): heard(rows, from: link.peer.nodeID)
         case .stageProgress(let instance, let generation, let stageIndex, let fraction):
             let notice = StageNotice.progress(generation: generation, fraction: fraction)
             await tellHead(notice, instance, stageIndex: stageIndex, from: link)

@@ -2,35 +2,45 @@ import Logging
 import ShoalCore
 import ShoalDiscovery
 import ShoalLinks
+import ShoalReach
 import ShoalTrust
 
 /// Members of the cluster find each other by beacons; docs/discovery.md. Who may link is decided by the link itself.
 extension Node {
     /// Begins to announce this node and to listen, in place of what ran before: the cluster may be another one now.
     func startDiscovery() async {
-        guard configuration.discovers, !isStopping else { return }
+        guard !isStopping else { return }
         guard let bound = try? LinkAddress(parsing: linkAddress),
             let tag = UInt64(security.trust.clusterID.prefix(2 * ClusterTag.byteCount), radix: 16)
         else { return logger.error("this node cannot be announced", metadata: ["link": "\(linkAddress)"]) }
         let old = beacons
         beacons = nil
         await old?.stop()
+        var discovery = DiscoveryConfiguration(node: id, cluster: ClusterTag(rawValue: tag), linkPort: bound.port)
+        discovery.usesBeacons = configuration.discovers
+        discovery.retryPauseMin = configuration.limits.redialDelay
+        discovery.retryPauseMax = configuration.limits.redialDelayMax * 3
         let fresh = await BeaconService.start(
-            DiscoveryConfiguration(node: id, cluster: ClusterTag(rawValue: tag), linkPort: bound.port),
-            eventLoop: dataLoop, interfaces: { try SystemInterfaces.read().filter { $0.reaches(bound.host) } },
-            logger: logger,
-            onDial: { [dialRequestsContinuation] address, _ in dialRequestsContinuation.yield(.once(address)) })
+            discovery, eventLoop: dataLoop,
+            interfaces: { [interfaces] in try interfaces.read().filter { $0.reaches(bound.host) } }, logger: logger,
+            onNotice: { [notes] in notes.add($0) },
+            onDial: { [dialRequestsContinuation] address, node in
+                dialRequestsContinuation.yield(.once(address, node))
+            })
         guard !isStopping, beacons == nil else { return await fresh.stop() }
         beacons = fresh
-        for node in peers.connected.keys { fresh.linkOpened(to: node) }
+        for node in peers.connected.keys where peers.directLink(to: node) != nil { fresh.linkOpened(to: node) }
     }
 
     /// Dials an address that discovery found, once; discovery decides whether it is tried again.
-    func dialOnce(_ address: LinkAddress) async {
+    func dialOnce(_ address: LinkAddress, expecting node: NodeID?) async {
         let outcome: DialOutcome
         do throws(ShoalError) {
             outcome = try await link(to: address)
         } catch {
+            if let node, error.code == .timedOut {
+                reach.found(DialFinding(.timedOut), of: node, at: address.description)
+            }
             outcome = error.code == .notAMember ? .stranger(error.message) : .failed(error.message)
         }
         beacons?.dialEnded(address, outcome)
@@ -44,7 +54,8 @@ extension Node {
             connection.close(because: nil)
             return .isSelf
         }
-        guard peers.link(to: hello.nodeID) == nil, !isStopping else {
+        reach.found(DialFinding(.open), of: hello.nodeID, at: address.description)
+        guard peers.directLink(to: hello.nodeID) == nil, !isStopping else {
             connection.close(because: nil)
             return .linked(hello.nodeID)
         }
@@ -58,7 +69,9 @@ enum DialRequest: Sendable {
     /// Again and again: somebody named it.
     case keep(String)
     /// Now: discovery found it.
-    case once(LinkAddress)
+    case once(LinkAddress, NodeID?)
+    /// Through a third node: nothing else has worked.
+    case relayed(NodeID)
 }
 
 extension NetworkInterface {

@@ -4,7 +4,8 @@ package import ShoalCore
 extension Node {
     package func engineLogs(of nodeOrInstance: String) async throws(ShoalError) -> [EngineLogReport] {
         let all = await nodes()
-        if let node = all.first(where: { $0.name == nodeOrInstance || $0.id?.rawValue == nodeOrInstance }) {
+        if let index = try NodeNaming.index(of: nodeOrInstance, among: all.map { ($0.name, $0.id) }) {
+            let node = all[index]
             guard let id = node.id else {
                 throw ShoalError(
                     .linkLost, "the node at \(node.linkAddress) is not connected: \(node.problem ?? "no reason")")

@@ -4,6 +4,7 @@ import ShoalCore
 import ShoalDiscovery
 import ShoalEngine
 import ShoalLinks
+import ShoalReach
 import ShoalTrust
 import ShoalWire
 
@@ -28,6 +29,7 @@ extension Node {
                     peers.removeTarget(address)
                     return
                 }
+                reach.found(DialFinding(.open), of: hello.nodeID, at: address)
                 let closing = try attach(connection, hello)
                 peers.targetConnected(address, to: hello.nodeID)
                 delay = configuration.limits.redialDelay
@@ -55,6 +57,8 @@ extension Node {
                 return
             }
             await stage.accept(connection, generation: generation)
+        // They never come here: see `take`.
+        case .probe, .reversed, .relay: connection.close(because: nil)
         }
     }
 
@@ -68,16 +72,19 @@ extension Node {
         let hello = hello.withLinkHost(insteadOfAny: connection.peerHost)
         let handler = NodeControlHandler(node: self)
         let link = ControlLink(connection: connection, peer: hello, handler: handler)
+        // While a link goes through a third node, a direct one is looked for.
+        if !link.isRelayed { beacons?.linkOpened(to: hello.nodeID) }
         if peers.add(link, hello: hello) {
-            beacons?.linkOpened(to: hello.nodeID)
-            logger.info("node connected", metadata: ["node.id": "\(hello.nodeID)", "node.name": "\(hello.nodeName)"])
+            let through = connection.relay.map { " through node \($0)" } ?? ""
+            logger.info(
+                "node connected\(through)",
+                metadata: ["node.id": "\(hello.nodeID)", "node.name": "\(hello.nodeName)"])
         }
         link.start()
         send(.node(announcement()), over: link)
         send(.members(security.trust.records), over: link)
         send(.instances(Array(ownReports.values)), over: link)
-        let addresses = peers.connected.values.map(\.hello.linkAddress)
-        for peer in peers.connected.values { peer.links.first.map { send(.linkAddresses(addresses), over: $0) } }
+        introduceLinks(over: link)
         return handler.closing
     }
 
@@ -88,8 +95,10 @@ extension Node {
             "the link to node \(link.peer.nodeName) was lost: \(error?.message ?? "it closed the connection")")
         // Answers come over the link of their request, also when the node has another one.
         streams.fail(allOver: link, with: lost)
-        guard peers.remove(link, of: node) else { return }
-        beacons?.linkClosed(to: node)
+        let wasLast = peers.remove(link, of: node)
+        if !link.isRelayed, peers.directLink(to: node) == nil { beacons?.linkClosed(to: node) }
+        guard wasLast else { return }
+        reach.linkClosed(to: node)
         logger.info("node disconnected", metadata: ["node.id": "\(node)", "reason": "\(error?.message ?? "closed")"])
         announced[node] = nil
         for head in heads.all { await head.nodeLost(node, lost) }
@@ -122,6 +131,7 @@ extension Node {
         while (try? await Task.sleep(for: configuration.limits.announcementInterval)) != nil {
             broadcast(.node(announcement()))
             broadcast(.instances(Array(ownReports.values)))
+            await tendLinks()
             configuration.onChange()
         }
     }
@@ -179,18 +189,5 @@ extension Node {
     ) async throws(ShoalError) -> FrameConnection {
         try await openDataLink(
             to: node, purpose: .data(instance: instance, generation: generation, boundary: boundary))
-    }
-
-    /// Opens a connection of its own to a member, whoever has to dial for it.
-    func openDataLink(
-        to node: NodeID, purpose: LinkHello.Purpose
-    ) async throws(ShoalError) -> FrameConnection {
-        guard let hello = peers.connected[node]?.hello else {
-            throw ShoalError(.linkLost, "node \(node) is not connected to node \(configuration.name)")
-        }
-        let (connection, _) = try await LinkDialer.dial(
-            LinkAddress(parsing: hello.linkAddress), eventLoop: dataLoop, security: security,
-            hello: identity.hello(purpose: purpose), expected: node, deadline: configuration.limits.dialDeadline)
-        return connection
     }
 }

@@ -18,15 +18,25 @@ package actor Node {
     nonisolated let logger: Logger
     nonisolated let launcher: any EngineLauncher
     nonisolated let dataLoop: any EventLoop
+    /// For measurements, which must not delay activations.
+    nonisolated let probeLoop: any EventLoop
     nonisolated let models: ModelLibrary
     nonisolated let identity: NodeIntroduction
     nonisolated let security: LinkSecurity
     nonisolated let streams = RequestStreams()
     nonisolated let heads = HeadTable()
+    nonisolated let answerTimes = AnswerTimes()
     /// Control events that need no order among requests, handled one by one.
     nonisolated let inbox = NodeInbox()
+    nonisolated let interfaces = InterfaceWatch()
+    nonisolated let notes = DoctorNotes()
+    nonisolated let reversals: ReverseDials
+    nonisolated let relays: RelayDesk
 
     var peers = PeerTable()
+    var reach: ReachState
+    /// How the last connection to each node came about.
+    var routes: [NodeID: LinkRoute] = [:]
     var stages: [InstanceID: StageHost] = [:]
     /// Which node heads the stages held here.
     var stageHeads: [InstanceID: NodeID] = [:]
@@ -38,10 +48,12 @@ package actor Node {
     /// Requests that are computed here for clients of other nodes.
     var requestsByLink: [ObjectIdentifier: [RequestID: InstanceID]] = [:]
     var listener: LinkListener?
-    /// Nil while this node neither announces itself nor listens for others.
+    /// Finds addresses to dial; announces this node too if the configuration says so.
     var beacons: BeaconService?
     var linkAddress: String
     var isStopping = false
+    /// How fast this node computes; nil until it has been measured.
+    var speed: NodeSpeed?
     let dialRequests: AsyncStream<DialRequest>
     nonisolated let dialRequestsContinuation: AsyncStream<DialRequest>.Continuation
 
@@ -57,6 +69,10 @@ package actor Node {
         self.logger = logger
         models = ModelLibrary(folders: configuration.modelFolders)
         dataLoop = MultiThreadedEventLoopGroup.singleton.next()
+        probeLoop = MultiThreadedEventLoopGroup.singleton.next()
+        reversals = ReverseDials(eventLoop: dataLoop)
+        relays = RelayDesk(eventLoop: dataLoop, logger: logger)
+        reach = ReachState(own: id, relayDelay: configuration.limits.relayDelay)
         linkAddress = configuration.linkAddress
         (dialRequests, dialRequestsContinuation) = AsyncStream.makeStream(
             bufferingPolicy: .bufferingNewest(Limits.peerCountMax))
@@ -73,12 +89,16 @@ package actor Node {
             group.addTask { await self.refreshRegularly() }
             group.addTask { await self.handleInbox() }
             group.addTask { await self.spreadMembership() }
+            group.addTask { await self.keepMembershipStored() }
+            group.addTask { await self.measureLinks() }
+            group.addTask { await self.keepSpeed() }
             await self.startDiscovery()
             for await request in self.dialRequests {
                 group.addTask {
                     switch request {
                     case .keep(let address): await self.keepConnected(to: address)
-                    case .once(let address): await self.dialOnce(address)
+                    case .relayed(let node): await self.linkThroughOther(node)
+                    case .once(let address, let node): await self.dialOnce(address, expecting: node)
                     }
                 }
             }
@@ -91,19 +111,20 @@ package actor Node {
     /// A link address that peers can dial: the bound port, if port 0 was asked for.
     package var boundLinkAddress: String { linkAddress }
 
+    /// Where others are told to dial.
+    var advertisedAddress: String { configuration.advertisedAddress ?? linkAddress }
+
     private func bind() async throws(ShoalError) {
         let listener = try await LinkListener.bind(
             LinkAddress(parsing: configuration.linkAddress), eventLoopGroup: dataLoop, security: security,
             hello: { [identity] in identity.hello(purpose: .control) },
             onLink: { [weak self] connection, hello in
                 guard let self else { return connection.close(because: nil) }
-                guard inbox.post(.linkAccepted(connection, hello)) else {
-                    return connection.close(because: nil)  // The node has ended.
-                }
+                take(connection, hello)
             })
         self.listener = listener
         linkAddress = listener.boundAddress.description
-        identity.bound(to: linkAddress)
+        identity.bound(to: advertisedAddress)
     }
 
     private func handleInbox() async {
@@ -130,6 +151,7 @@ package actor Node {
         for link in peers.connected.values.flatMap(\.links) {
             link.close(because: ShoalError(.linkLost, "node \(configuration.name) shut down"))
         }
+        relays.close(because: ShoalError(.linkLost, "node \(configuration.name) shut down"))
         peers = PeerTable()
         announced = [:]
         requestsByLink = [:]

@@ -9,6 +9,8 @@ package struct NodeConfiguration: Sendable {
     package var dataDirectory: String
     /// HOST:PORT where other nodes reach this one.
     package var linkAddress: String
+    /// HOST:PORT that other nodes are told to dial, where it is not the address that this one listens at.
+    package var advertisedAddress: String?
     /// HOST:PORT of the HTTP API, told to other nodes for their listings; nil when there is none.
     package var apiAddress: String?
     /// HOST:PORT of nodes to connect to.
@@ -23,6 +25,8 @@ package struct NodeConfiguration: Sendable {
     package var memoryLimit: ByteCount?
     /// Whether the node announces itself by beacons and listens for those of other members.
     package var discovers: Bool
+    /// Whether an engine measures the machine's speed when the data folder does not have it yet.
+    package var measuresSpeed: Bool
     /// Folders searched for models, besides the paths that requests name.
     package var modelFolders: [String]
     package var limits: NodeLimits
@@ -33,6 +37,7 @@ package struct NodeConfiguration: Sendable {
         self.name = name
         self.dataDirectory = dataDirectory
         self.linkAddress = linkAddress
+        advertisedAddress = nil
         apiAddress = nil
         peerAddresses = []
         clusterKey = nil
@@ -40,6 +45,7 @@ package struct NodeConfiguration: Sendable {
         threadCount = 1
         memoryLimit = nil
         discovers = false
+        measuresSpeed = false
         modelFolders = []
         limits = NodeLimits()
         onChange = {}
@@ -50,6 +56,14 @@ package struct NodeConfiguration: Sendable {
 package struct NodeLimits: Sendable {
     /// From dialling to the other side's hello.
     package var dialDeadline: Duration = .seconds(3)
+    /// For one address among several ways to a node: an answer that takes longer on one network is none.
+    package var tryDeadline: Duration = .milliseconds(1500)
+    /// From asking a node to dial to its connection.
+    package var reverseDeadline: Duration = .seconds(4)
+    /// For each part of making a connection through a third node.
+    package var relayDeadline: Duration = .seconds(5)
+    /// How long direct dials are given before a link through a third node is made.
+    package var relayDelay: Duration = .seconds(2)
     /// First wait before a peer is dialled again; doubles up to `redialDelayMax`.
     package var redialDelay: Duration = .milliseconds(200)
     package var redialDelayMax: Duration = .seconds(5)
@@ -64,9 +78,9 @@ package struct NodeLimits: Sendable {
     /// How long a stage outlives the link to its head.
     package var orphanedStageGrace: Duration = .seconds(5)
     /// Micro-batches on their way through the pipeline.
-    package var microBatchesInFlightMax = 8
+    package var microBatchesInFlightMax = 64
     package var microBatchTokenCountMax = 512
-    package var promptChunkTokenCountMax = 128
+    package var promptChunkTokenCountMax = 512
 
     package init() {}
 }

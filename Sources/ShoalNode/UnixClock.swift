@@ -13,4 +13,11 @@
 /// Wall-clock time, for people only; durations come from `ContinuousClock`.
 enum UnixClock {
     static func seconds() -> Int { Int(time(nil)) }
+
+    static func milliseconds() -> Int64 {
+        var now = timespec()
+        // Fails for unknown clocks only.
+        guard clock_gettime(CLOCK_REALTIME, &now) == 0 else { return Int64(time(nil)) * 1000 }
+        return Int64(now.tv_sec) * 1000 + Int64(now.tv_nsec) / 1_000_000
+    }
 }

@@ -5,7 +5,7 @@ extension Placement {
     /// The placement that a person asked for, or why it cannot be.
     func explicit() throws(ShoalError) -> PlanReport {
         let sorted = request.assignments.sorted { $0.layers.first < $1.layers.first }
-        var pieces: [SplitSearch.Piece] = []
+        var pieces: [Piece] = []
         var next = 0
         for assignment in sorted {
             let layers = assignment.layers
@@ -21,11 +21,11 @@ extension Placement {
             guard !pieces.contains(where: { $0.node == node }) else {
                 throw invalid("\(assignment.nodeName) is named twice; a node holds one contiguous range")
             }
-            pieces.append(SplitSearch.Piece(node: node, first: layers.first, end: layers.end))
+            pieces.append(Piece(node: node, first: layers.first, end: layers.end))
             next = layers.end
         }
         guard next == request.shape.layerCount else { throw gap(next, request.shape.layerCount - 1) }
-        for piece in pieces where !search.fits(piece) { throw tooSmall(piece) }
+        for piece in pieces where !costs.fits(piece) { throw tooSmall(piece) }
         return report(pieces, ["the layers were assigned by hand"])
     }
 
@@ -46,7 +46,7 @@ extension Placement {
         return invalid("\(layers) assigned to no node; the model has the layers 0-\(request.shape.layerCount - 1)")
     }
 
-    private func tooSmall(_ piece: SplitSearch.Piece) -> ShoalError {
+    private func tooSmall(_ piece: Piece) -> ShoalError {
         let node = nodes[piece.node]
         let layers = "\(piece.first)-\(piece.end - 1)"
         return ShoalError(

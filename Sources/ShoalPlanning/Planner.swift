@@ -3,21 +3,32 @@ import ShoalModel
 
 /// Decides which node holds which layers, and says why.
 ///
-/// Cutting a model never makes one request faster than a device that holds all of it, so the planner uses as few nodes
-/// as it can: one if the model fits, else the fewest that hold it, and among those the split whose slowest stage is
-/// fastest.
+/// A plan is the placement with the least predicted time per token for the objective. It is never a split that is
+/// predicted slower than the best single node that holds the model; only a person can force one, with `assignments`.
 package enum Planner {
-    /// - Parameter nodes: those that can be reached, any order.
+    /// Up to this many nodes every placement is considered.
+    package static let exactNodeCountMax = 6
+    /// A bound on the search over them, in cuts looked at; reached by no cluster in the tests.
+    static let stepCountMax = 20_000_000
+    /// How much faster a placement on more nodes must be predicted to be worth them.
+    static let gainMin = 0.005
+    /// The same while speeds or links are assumptions: those are off by more than that.
+    static let assumedGainMin = 0.25
+
+    /// - Parameters:
+    ///   - nodes: those that can be reached, any order.
+    ///   - links: what is known about the ways between them.
     /// - Throws: `invalidPlacement` for `assignments` that cannot be, `insufficientMemory` with the numbers.
-    package static func plan(_ request: PlanRequest, nodes: [PlannerNode]) throws(ShoalError) -> PlanReport {
+    package static func plan(
+        _ request: PlanRequest, nodes: [PlannerNode], links: [PlannerLink] = []
+    ) throws(ShoalError) -> PlanReport {
         guard !nodes.isEmpty else {
             throw ShoalError(.insufficientMemory, "\(request.modelName): no node is reachable")
         }
-        let placement = Placement(request: request, nodes: nodes)
+        let placement = Placement(request: request, nodes: nodes, links: links)
         if !request.assignments.isEmpty { return try placement.explicit() }
-        if let report = placement.solo() { return report }
-        if let report = placement.split() { return report }
-        throw placement.refusal()
+        guard let report = placement.best() else { throw placement.refusal() }
+        return report
     }
 }
 
@@ -25,132 +36,83 @@ package enum Planner {
 struct Placement {
     let request: PlanRequest
     let nodes: [PlannerNode]
-    let needs: StageNeeds
-    let search: SplitSearch
+    let costs: PlanCosts
 
-    init(request: PlanRequest, nodes: [PlannerNode]) {
+    var needs: StageNeeds { costs.needs }
+    var layerCount: Int { request.shape.layerCount }
+
+    init(request: PlanRequest, nodes: [PlannerNode], links: [PlannerLink]) {
         self.request = request
         // Sorted, so that the result does not depend on the order in which nodes were found.
-        self.nodes = nodes.sorted { ($0.name, $0.id) < ($1.name, $1.id) }
-        needs = StageNeeds(request)
-        search = SplitSearch(shape: request.shape, needs: needs, nodes: self.nodes)
+        let sorted = nodes.sorted { ($0.name, $0.id) < ($1.name, $1.id) }
+        self.nodes = sorted
+        costs = PlanCosts(
+            request, needs: StageNeeds(request), nodes: sorted, links: LinkTimes(links, nodes: sorted),
+            streamCount: request.objective == .throughput ? request.sequenceCount : 1)
     }
 
-    private var layerCount: Int { request.shape.layerCount }
-
-    // MARK: One node
-
-    func solo() -> PlanReport? {
-        let whole = nodes.indices.map { SplitSearch.Piece(node: $0, first: 0, end: layerCount) }
-        let holders = whole.filter(search.fits)
-        guard let best = holders.min(by: { search.cost($0) < search.cost($1) }) else { return nil }
-        let node = nodes[best.node]
-        var reasons = [
-            "the whole model fits on \(node.name): it needs \(bytes(best)), of \(node.availableBytes) available; "
-                + "one device answers a request faster than any split"
-        ]
-        if holders.count > 1 {
-            reasons.append("\(node.name) is predicted fastest of the \(holders.count) nodes that can hold it alone")
+    /// Nil if nothing fits.
+    func best() -> PlanReport? {
+        let found = ranked()
+        guard let chosen = chosen(from: found) else { return nil }
+        var report = report(chosen.pieces, reasons(for: chosen, found))
+        report.alternatives = found.filter { $0.pieces != chosen.pieces }.prefix(PlanReport.alternativeCountMax).map {
+            PlanReport.Alternative(stages: stages($0.pieces), prediction: prediction($0.pieces))
         }
-        for piece in whole where !search.fits(piece) {
-            let other = nodes[piece.node]
-            reasons.append(
-                "\(other.name) cannot hold it alone: \(bytes(piece)) needed, \(other.availableBytes) available")
-        }
-        return report([best], reasons)
+        return report
     }
 
-    // MARK: Several nodes
-
-    func split() -> PlanReport? {
-        guard let pieces = search.best() else { return nil }
-        var reasons = [
-            "no node can hold the whole model, which needs \(ByteCount(needs.neededBytes(0, layerCount))) on one node",
-            "\(pieces.count) stages are the fewest that hold it; each further one adds a network hop to every token",
-        ]
-        let slowest = pieces.max { search.cost($0) < search.cost($1) }
-        if let slowest { reasons.append("\(nodes[slowest.node].name) is predicted to be the slowest stage") }
-        for (index, node) in nodes.enumerated() where !pieces.contains(where: { $0.node == index }) {
-            reasons.append(reasonAgainst(node))
-        }
-        return report(pieces, reasons)
-    }
-
-    private func reasonAgainst(_ node: PlannerNode) -> String {
-        let smallest = smallestShard
-        guard node.availableBytes.rawValue < smallest else { return "\(node.name) is not needed" }
-        return "\(node.name) is not used: it has \(node.availableBytes), "
-            + "and its smallest useful shard needs \(ByteCount(smallest))"
-    }
-
-    /// The least that a node needs to hold any one layer.
-    private var smallestShard: Int { (0..<layerCount).map { needs.neededBytes($0, $0 + 1) }.min() ?? 0 }
-
-    // MARK: Refusal
-
-    func refusal() -> ShoalError {
-        let needed = ByteCount(needs.neededBytes(0, layerCount))
-        let total = nodes.reduce(ByteCount.zero) { $0 + $1.availableBytes }
-        let list = nodes.map { "\($0.name) \($0.availableBytes)" }.joined(separator: ", ")
-        var text = "\(request.modelName): needs \(needed), has \(total): \(list)"
-        if request.shape.legalCuts.isEmpty, layerCount > 1 {
-            text += "; this model cannot be cut, so one node has to hold all of it"
+    /// Placements that fit, best first: the best ones, and every single node that comes close to them.
+    func ranked() -> [PlacementSearch.Found] {
+        let keptCount = PlanReport.alternativeCountMax + 1
+        let found: [PlacementSearch.Found]
+        if nodes.count <= Planner.exactNodeCountMax {
+            let search = PlacementSearch(
+                costs, candidates: Array(nodes.indices), stageCountMax: nodes.count, keptCount: keptCount,
+                stepCountMax: Planner.stepCountMax)
+            search.run()
+            found = search.found
         } else {
-            let small = nodes.filter { $0.availableBytes.rawValue < smallestShard }.map(\.name)
-            if !small.isEmpty {
-                text +=
-                    "; \(small.joined(separator: ", ")) cannot hold even one layer, "
-                    + "which takes \(ByteCount(smallestShard))"
+            found = LargeClusterSearch(costs, keptCount: keptCount).run()
+        }
+        let known = Set(found.map(\.pieces))
+        let solos = solos().filter { !known.contains($0.pieces) }
+        return (found + solos).sorted { ($0.score, $0.pieces.count) < ($1.score, $1.pieces.count) }
+    }
+
+    /// Single nodes that hold the model, best first.
+    func solos() -> [PlacementSearch.Found] {
+        nodes.indices.map { Piece(node: $0, first: 0, end: layerCount) }.filter(costs.fits)
+            .map { PlacementSearch.Found(pieces: [$0], score: costs.score([$0])) }
+            .sorted { ($0.score, $0.pieces[0].node) < ($1.score, $1.pieces[0].node) }
+    }
+
+    /// The best one, unless one on fewer nodes is about as good.
+    private func chosen(from found: [PlacementSearch.Found]) -> PlacementSearch.Found? {
+        guard var chosen = found.first else { return nil }
+        let fewer = found.sorted { ($0.pieces.count, $0.score) < ($1.pieces.count, $1.score) }
+        for other in fewer where other.pieces.count < chosen.pieces.count {
+            let isMeasured = isMeasured(chosen.pieces) && isMeasured(other.pieces)
+            let gain = isMeasured ? Planner.gainMin : Planner.assumedGainMin
+            if other.score <= chosen.score * (1 + gain) {
+                chosen = other
+                break
             }
         }
-        if let missing = smallestFurtherNode() {
-            text += "; one more node with at least \(missing) would hold it"
-        }
-        return ShoalError(.insufficientMemory, text)
+        return chosen
     }
 
-    /// The least memory of one more node with which a placement is found.
-    private func smallestFurtherNode() -> ByteCount? {
-        // It would hold some range of layers, so only what ranges need comes into question.
-        var sizes: [Int] = []
-        let step = max(1, layerCount / SplitSearch.exactLayerCountMax)
-        for first in stride(from: 0, to: layerCount, by: step) {
-            for end in stride(from: layerCount, to: first, by: -step) { sizes.append(needs.neededBytes(first, end)) }
-        }
-        sizes.sort()
-        var (low, high) = (0, sizes.count - 1)
-        guard high >= 0, suffices(sizes[high]) else { return nil }
-        while low < high {
-            let middle = (low + high) / 2
-            if suffices(sizes[middle]) { high = middle } else { low = middle + 1 }
-        }
-        return ByteCount(sizes[high])
+    /// Whether no speed and no link of a placement is an assumption.
+    func isMeasured(_ pieces: [Piece]) -> Bool {
+        pieces.allSatisfy { costs.speeds[$0.node].isMeasured }
+            && hops(pieces).allSatisfy { costs.links.isMeasured(from: $0.from, to: $0.to) }
     }
 
-    private func suffices(_ byteCount: Int) -> Bool {
-        guard let first = nodes.first else { return false }
-        var further = first
-        further.availableBytes = ByteCount(byteCount)
-        return SplitSearch(shape: request.shape, needs: needs, nodes: nodes + [further]).best() != nil
+    /// The ways that a token takes: between neighbours, and back to the first stage.
+    func hops(_ pieces: [Piece]) -> [(from: Int, to: Int)] {
+        guard pieces.count > 1 else { return [] }
+        return pieces.indices.map { (pieces[$0].node, pieces[($0 + 1) % pieces.count].node) }
     }
 
-    // MARK: The report
-
-    func report(_ pieces: [SplitSearch.Piece], _ reasons: [String]) -> PlanReport {
-        PlanReport(
-            model: request.modelName, family: request.shape.family, layerCount: layerCount,
-            stages: pieces.compactMap(stage), boundaryBytesPerToken: request.shape.boundaryBytesPerToken,
-            reasons: reasons)
-    }
-
-    private func stage(_ piece: SplitSearch.Piece) -> PlanReport.Stage? {
-        guard let layers = LayerRange(first: piece.first, end: piece.end) else { return nil }
-        let node = nodes[piece.node]
-        return PlanReport.Stage(
-            node: node.id, nodeName: node.name, layers: layers,
-            weightBytes: ByteCount(needs.weightBytes(piece.first, piece.end)),
-            neededBytes: ByteCount(needs.neededBytes(piece.first, piece.end)), availableBytes: node.availableBytes)
-    }
-
-    func bytes(_ piece: SplitSearch.Piece) -> ByteCount { ByteCount(needs.neededBytes(piece.first, piece.end)) }
+    func bytes(_ piece: Piece) -> ByteCount { ByteCount(costs.neededBytes(piece)) }
 }

@@ -1,34 +1,68 @@
 package import ShoalCore
 import ShoalModel
 
-/// How much memory stages need, and how long they take relative to each other.
+/// How much memory stages need.
+///
+/// Weights, cache and compute buffers are what libllama allocates, to the byte on processors; the engine process and
+/// the vocabulary are measured averages.
 package struct StageNeeds: Sendable {
+    /// The parts of a stage's memory.
+    package struct Parts: Sendable, Hashable {
+        package var weights: Int
+        /// Keys and values, or states.
+        package var cache: Int
+        package var compute: Int
+        /// The program, the file's header and, in the last stage, the vocabulary.
+        package var process: Int
+
+        package var sum: Int { weights + cache + compute + process }
+    }
+
     /// What an engine process takes before it holds anything.
-    package static let processBytes = ByteCount(32 << 20)
+    package static let processBytes = ByteCount(28 << 20)
     /// Kept free on top of the sum: one part in this many.
     package static let headRoomDivisor = 20
-    /// Rows of activations that a graph is taken to keep at once, per token of a micro-batch: the residual, norms,
-    /// projections and the widened feed-forward rows. An estimate, on the large side.
-    package static let activationRowCount = 16
+    /// libllama rounds the number of cells up to a multiple of this.
+    package static let cellMultiple = 256
+    /// Layers that a graph of any number of layers has the same peak as.
+    private static let graphLayerCountMax = 3
 
     private let request: PlanRequest
     /// Bytes of the layers before each one.
     private let layerBytesBefore: [Int]
     private let cacheBytesBefore: [Int]
+    private let slidingBefore: [Int]
     private let otherBytes: Int
     private let lastBytes: Int
+    private let cellCount: Int
+    private let computeBytes: [GraphKind: Int]
+
+    /// What the compute buffers of two stages have to have in common to be of one size.
+    private struct GraphKind: Hashable {
+        var isLast: Bool
+        var isSingle: Bool
+        var hasWindow: Bool
+        var hasFull: Bool
+    }
 
     package init(_ request: PlanRequest) {
         self.request = request
         let shape = request.shape
+        let cells = max(request.contextTokenCount * request.sequenceCount, request.microBatchTokenCountMax)
+        let multiple = StageNeeds.cellMultiple
+        let cellCount = (cells + multiple - 1) / multiple * multiple
+        self.cellCount = cellCount
         layerBytesBefore = StageNeeds.sums(shape.layerBytes.map(\.rawValue))
         cacheBytesBefore = StageNeeds.sums(
             (0..<shape.layerCount).map { layer in
-                let perToken = shape.kvBytesPerToken[layer] * request.contextTokenCount
-                return ((perToken + shape.stateBytesPerSequence[layer]) * request.sequenceCount).rawValue
+                (shape.kvBytesPerToken[layer] * cellCount + shape.stateBytesPerSequence[layer] * request.sequenceCount)
+                    .rawValue
             })
+        slidingBefore = StageNeeds.sums(
+            (0..<shape.layerCount).map { shape.isSlidingLayer.isEmpty || !shape.isSlidingLayer[$0] ? 0 : 1 })
         otherBytes = (shape.sharedBytes + shape.embeddingRowBytes).rawValue
         lastBytes = (shape.sharedBytes + shape.outputBytes).rawValue
+        computeBytes = StageNeeds.computeBytes(request, cellCount: cellCount)
     }
 
     /// Tensors of layers `first..<end`, as `ModelShape.weightBytes(of:)` counts them.
@@ -36,34 +70,64 @@ package struct StageNeeds: Sendable {
         layerBytesBefore[end] - layerBytesBefore[first] + (isLast(end) ? lastBytes : otherBytes)
     }
 
-    /// Weights, cache, compute buffers, the process and head-room.
+    /// What a stage of layers `first..<end` takes; without copies that depend on the machine.
+    package func parts(_ first: Int, _ end: Int) -> Parts {
+        let sliding = slidingBefore[end] - slidingBefore[first]
+        let kind = GraphKind(
+            isLast: isLast(end), isSingle: end - first == 1, hasWindow: sliding > 0, hasFull: sliding < end - first)
+        let vocabulary = isLast(end) ? request.shape.vocabularyBytes : .zero
+        return Parts(
+            weights: weightBytes(first, end), cache: cacheBytesBefore[end] - cacheBytesBefore[first],
+            compute: computeBytes[kind] ?? 0,
+            process: (StageNeeds.processBytes + request.shape.headerBytes + vocabulary).rawValue)
+    }
+
+    /// All of it and head-room.
     package func neededBytes(_ first: Int, _ end: Int) -> Int {
-        let cache = cacheBytesBefore[end] - cacheBytesBefore[first]
-        let sum = weightBytes(first, end) + cache + computeBytes(isLast: isLast(end)) + StageNeeds.processBytes.rawValue
+        let sum = parts(first, end).sum
         return sum + sum / StageNeeds.headRoomDivisor
     }
 
-    /// Without measurements the weights that have to be read per thread: proportional to time on equal processors.
-    /// `usesMeasurements` must be the same for all nodes that are compared.
-    package func cost(_ first: Int, _ end: Int, on node: PlannerNode, usesMeasurements: Bool) -> Double {
-        let bytes = Double(weightBytes(first, end))
-        guard usesMeasurements, let seconds = node.measuredSecondsPerLayer else {
-            return bytes / Double(max(1, node.threadCount))
-        }
-        let layerBytes = Double(layerBytesBefore[request.shape.layerCount]) / Double(request.shape.layerCount)
-        return bytes / max(1, layerBytes) * seconds
+    /// Besides, in the last stage, on a machine that lays the output matrix out anew.
+    package func outputCopyBytes(on speed: NodeSpeed?) -> Int {
+        let shape = request.shape
+        guard let type = shape.sharedOutputType, speed?.matrices[type]?.isRepacked == true,
+            shape.vocabularyTokenCount % StageNeeds.repackedRowMultiple == 0
+        else { return 0 }
+        let copy = shape.sharedOutputBytes.rawValue
+        return copy + copy / StageNeeds.headRoomDivisor
     }
+
+    /// Matrices of other heights keep their layout. Source: `ggml_repack_get_optimal_repack_type`, repack.cpp.
+    private static let repackedRowMultiple = 8
 
     private func isLast(_ end: Int) -> Bool { end == request.shape.layerCount }
 
-    /// Activations and the attention mask of one micro-batch; the last stage also has logits, one row per sequence
-    /// (`n_outputs_max` of the engine's context).
-    private func computeBytes(isLast: Bool) -> Int {
-        let shape = request.shape
-        let rows = request.microBatchTokenCountMax
-        let activations = rows * shape.embeddingWidth * StageNeeds.activationRowCount * 4
-        let mask = rows * request.contextTokenCount * 2
-        return activations + mask + (isLast ? request.sequenceCount * shape.vocabularyTokenCount * 4 : 0)
+    private static func computeBytes(_ request: PlanRequest, cellCount: Int) -> [GraphKind: Int] {
+        var result: [GraphKind: Int] = [:]
+        let windows = request.shape.isSlidingLayer.contains(true)
+        for isLast in [false, true] {
+            for isSingle in [false, true] {
+                for (hasWindow, hasFull) in windows ? [(true, true), (true, false), (false, true)] : [(false, true)] {
+                    guard !isSingle || hasWindow != hasFull else { continue }
+                    let kind = GraphKind(isLast: isLast, isSingle: isSingle, hasWindow: hasWindow, hasFull: hasFull)
+                    result[kind] = request.shape.graph.computeByteCount(load(kind, request, cellCount: cellCount))
+                }
+            }
+        }
+        return result
+    }
+
+    private static func load(_ kind: GraphKind, _ request: PlanRequest, cellCount: Int) -> GraphLoad {
+        let tokenCount = request.microBatchTokenCountMax
+        let layerCount = kind.isSingle ? 1 : graphLayerCountMax
+        let outputCount =
+            kind.isLast
+            ? GraphLoad.outputCountMax(tokenCount: tokenCount, sequenceCount: request.sequenceCount) : tokenCount
+        return GraphLoad(
+            tokenCount: tokenCount, outputCount: outputCount, sequenceCount: request.sequenceCount,
+            cellCount: cellCount, vocabularyTokenCount: kind.isLast ? request.shape.vocabularyTokenCount : 1,
+            isSlidingLayer: (0..<layerCount).map { kind.hasWindow && (!kind.hasFull || $0 != 1) })
     }
 
     private static func sums(_ values: [Int]) -> [Int] {

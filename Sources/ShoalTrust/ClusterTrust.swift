@@ -26,8 +26,9 @@ package final class ClusterTrust: Sendable {
     private let continuation: AsyncStream<MembershipEvent>.Continuation
     private let file: SecretFile?
     private let shared: Mutex<Shared>
-    /// Held while the file is written, so that a later state is not overwritten by an earlier one.
-    private let writing = Mutex(())
+    /// Held while the file is written, so that a later state is not overwritten by an earlier one. True when the file
+    /// lacks the last change.
+    private let writing = Mutex(false)
 
     package var nodeID: NodeID { nodeKey.nodeID }
 
@@ -45,10 +46,13 @@ package final class ClusterTrust: Sendable {
         let file = SecretFile("\(directory)/\(fileName)")
         var notice: String?
         var state = ClusterState(key: clusterKey ?? .random(), own: own)
-        if let bytes = try file.read(byteCountMax: ClusterState.fileByteCountMax) {
-            let stored = ClusterState(decoding: bytes)
+        var storedState: ClusterState?
+        if let bytes = try file.readBeginning(byteCountMax: ClusterState.fileByteCountMax + 1) {
+            // A file that is too large is as damaged as one that cannot be decoded.
+            let stored = bytes.count > ClusterState.fileByteCountMax ? nil : ClusterState(decoding: bytes)
             if let stored, stored.members.isMember(key.nodeID) {
                 state = try adopted(stored, clusterKey, own)
+                storedState = stored
             } else {
                 let aside = try file.moveAside(suffix: stored == nil ? "damaged-\(now)" : "left-\(now)")
                 notice =
@@ -58,7 +62,8 @@ package final class ClusterTrust: Sendable {
         }
         let trust = ClusterTrust(
             nodeKey: key, nodeName: nodeName, state: state, sharesKey: clusterKey != nil, file: file)
-        try trust.store()
+        // A node that has what it needs starts on a full disk, too.
+        if state != storedState { try trust.store() }
         return (trust, notice)
     }
 
@@ -221,13 +226,23 @@ package final class ClusterTrust: Sendable {
         case failed(ShoalError)
     }
 
+    /// Stores what could not be stored when it changed, such as on a full disk. True if it was necessary. May wait for
+    /// the disk. Throws `fileUnreadable` when it fails again.
+    package func storeIfBehind() throws(ShoalError) -> Bool {
+        guard writing.withLock({ $0 }) else { return false }
+        try store()
+        return true
+    }
+
     private func store() throws(ShoalError) {
         guard let file else { return }
-        let failure = writing.withLock { _ -> ShoalError? in
+        let failure = writing.withLock { isBehind -> ShoalError? in
             do throws(ShoalError) {
                 try file.write(try shared.withLock { $0.state }.encoded())
+                isBehind = false
                 return nil
             } catch {
+                isBehind = true
                 return error
             }
         }

@@ -63,6 +63,8 @@ package struct FrameFlags: OptionSet, Hashable, Sendable {
     package static let wantsLogits = FrameFlags(rawValue: 1 << 0)
     /// On `controlReply`: the request failed; the description is a JSON `ShoalError`.
     package static let failed = FrameFlags(rawValue: 1 << 1)
+    /// On `microBatch` and `outputs`: the description ends with the times of at least one stage.
+    package static let hasTimes = FrameFlags(rawValue: 1 << 2)
 }
 
 /// One message between two processes.
@@ -98,8 +100,18 @@ package struct TensorDescription: Hashable, Sendable {
     package enum ElementType: UInt8, Sendable, CaseIterable {
         case float32 = 0
         case float16 = 1
+        /// Blocks of 32 elements: a float16 scale, then 32 signed bytes. Rows are whole blocks. Source: ggml's Q8_0.
+        case q8 = 2
 
-        package var byteCount: Int { self == .float32 ? 4 : 2 }
+        /// Elements that cannot be told apart on the wire.
+        package var blockElementCount: Int { self == .q8 ? 32 : 1 }
+        package var blockByteCount: Int {
+            switch self {
+            case .float32: 4
+            case .float16: 2
+            case .q8: 34
+            }
+        }
     }
 
     package var elementType: ElementType
@@ -114,10 +126,12 @@ package struct TensorDescription: Hashable, Sendable {
         self.width = width
     }
 
-    /// Nil when the product overflows.
+    /// Nil when the product overflows, or rows are not whole blocks.
     package var payloadByteCount: Int? {
-        let (elements, overflow) = Int(rowCount).multipliedReportingOverflow(by: Int(width))
-        let (bytes, overflow2) = elements.multipliedReportingOverflow(by: elementType.byteCount)
+        let (blocks, rest) = Int(width).quotientAndRemainder(dividingBy: elementType.blockElementCount)
+        guard rest == 0 else { return nil }
+        let (blockCount, overflow) = Int(rowCount).multipliedReportingOverflow(by: blocks)
+        let (bytes, overflow2) = blockCount.multipliedReportingOverflow(by: elementType.blockByteCount)
         return overflow || overflow2 ? nil : bytes
     }
 }
@@ -127,10 +141,13 @@ package struct MicroBatchDescription: Hashable, Sendable {
     package var batch: MicroBatch
     /// Nil when the payload is empty and the entries' tokens are the input.
     package var activations: TensorDescription?
+    /// Of the stages that it has been through, in order.
+    package var stages: [StageTimes]
 
-    package init(batch: MicroBatch, activations: TensorDescription?) {
+    package init(batch: MicroBatch, activations: TensorDescription?, stages: [StageTimes] = []) {
         self.batch = batch
         self.activations = activations
+        self.stages = stages
     }
 }
 
@@ -140,12 +157,12 @@ package struct OutputsDescription: Hashable, Sendable {
     package var tokens: [SampledToken]
     /// Set when the payload carries logits, float32, one row per element of `tokens`.
     package var logits: TensorDescription?
-    /// What this batch cost in the last stage, nanoseconds of its engine.
-    package var computeNanoseconds: UInt64
+    /// What the micro-batch cost in each stage, in order.
+    package var stages: [StageTimes]
 
-    package init(tokens: [SampledToken], logits: TensorDescription?, computeNanoseconds: UInt64) {
+    package init(tokens: [SampledToken], logits: TensorDescription?, stages: [StageTimes] = []) {
         self.tokens = tokens
         self.logits = logits
-        self.computeNanoseconds = computeNanoseconds
+        self.stages = stages
     }
 }

@@ -45,10 +45,10 @@ package struct FrameReader {
     /// over.
     package mutating func next() throws(ShoalError) -> Frame? { try decoder.nextFrame(in: &buffer) }
 
-    /// What came behind the last frame, for a stream on which frames end. Call it between two frames only.
+    /// Takes out what no frame has taken, for somebody who reads it as something else.
     package mutating func takeUnread() -> ByteBuffer {
         defer { buffer = ByteBuffer() }
-        return buffer
+        return buffer.slice()
     }
 
     /// At the end of the stream: throws when it ended inside a frame.

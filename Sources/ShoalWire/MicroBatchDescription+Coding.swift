@@ -15,7 +15,8 @@ extension MicroBatchDescription {
         flags: FrameFlags = [], instance: InstanceID, generation: UInt32, payload: ByteBuffer = ByteBuffer()
     ) throws(ShoalError) -> Frame {
         let frame = Frame(
-            kind: .microBatch, flags: flags, instance: instance, generation: generation, number: batch.number,
+            kind: .microBatch, flags: stages.isEmpty ? flags : flags.union(.hasTimes), instance: instance,
+            generation: generation, number: batch.number,
             description: encoded(), payload: payload)
         // Reading our own frame costs microseconds and keeps a wrong batch of ours from costing a peer its link.
         _ = try MicroBatchDescription(decoding: frame)
@@ -36,22 +37,26 @@ extension MicroBatchDescription {
         entries.reserveCapacity(entryCount)
         for _ in 0..<entryCount { entries.append(try BatchEntry.read(from: &reader)) }
         let activations = try TensorDescription.read(from: &reader)
+        let stages = try StageTimes.readAll(from: &reader)
         try reader.finish()
         try TensorDescription.check(
             activations, rowCount: entries.count, payloadByteCount: frame.payload.readableBytes, subject: Self.subject)
         self.init(
             batch: MicroBatch(number: frame.number, kvOperations: operations, entries: entries),
-            activations: activations)
+            activations: activations, stages: stages)
     }
 
     private func encoded() -> ByteBuffer {
         var buffer = ByteBuffer()
-        buffer.reserveCapacity(32 + batch.kvOperations.count * 17 + batch.entries.count * Self.entryByteCount)
+        buffer.reserveCapacity(
+            32 + batch.kvOperations.count * 17 + batch.entries.count * Self.entryByteCount
+                + stages.count * StageTimes.byteCount)
         buffer.writeInteger(UInt32(clamping: batch.kvOperations.count))
         for operation in batch.kvOperations { operation.write(into: &buffer) }
         buffer.writeInteger(UInt32(clamping: batch.entries.count))
         for entry in batch.entries { entry.write(into: &buffer) }
         TensorDescription.write(activations, into: &buffer)
+        StageTimes.write(stages, into: &buffer)
         return buffer
     }
 }

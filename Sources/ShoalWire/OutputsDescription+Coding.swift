@@ -19,7 +19,8 @@ extension OutputsDescription {
             throw ShoalError(.protocolViolation, "token \(long.token) has a text of \(long.piece.count) bytes")
         }
         let frame = Frame(
-            kind: .outputs, instance: instance, generation: generation, number: number, description: encoded(),
+            kind: .outputs, flags: stages.isEmpty ? [] : .hasTimes, instance: instance, generation: generation,
+            number: number, description: encoded(),
             payload: payload)
         _ = try OutputsDescription(decoding: frame)
         return frame
@@ -28,28 +29,28 @@ extension OutputsDescription {
     /// Reads an `outputs` frame. Throws `protocolViolation`.
     package init(decoding frame: Frame) throws(ShoalError) {
         var reader = FieldReader(frame.description, subject: Self.subject)
-        let nanoseconds = try reader.integer("compute time", as: UInt64.self)
         let tokenCount = try reader.count(
             "token count", limit: Limits.microBatchTokenCountMax, elementByteCountMin: Self.tokenByteCountMin)
         var tokens: [SampledToken] = []
         tokens.reserveCapacity(tokenCount)
         for _ in 0..<tokenCount { tokens.append(try SampledToken.read(from: &reader)) }
         let logits = try TensorDescription.read(from: &reader)
+        let stages = try StageTimes.readAll(from: &reader)
         try reader.finish()
         try TensorDescription.check(
             logits, rowCount: tokens.count, payloadByteCount: frame.payload.readableBytes, subject: Self.subject)
         guard logits == nil || logits?.elementType == .float32 else {
             throw reader.violation("has logits that are not float32")
         }
-        self.init(tokens: tokens, logits: logits, computeNanoseconds: nanoseconds)
+        self.init(tokens: tokens, logits: logits, stages: stages)
     }
 
     private func encoded() -> ByteBuffer {
         var buffer = ByteBuffer()
-        buffer.writeInteger(computeNanoseconds)
         buffer.writeInteger(UInt32(clamping: tokens.count))
         for token in tokens { token.write(into: &buffer) }
         TensorDescription.write(logits, into: &buffer)
+        StageTimes.write(stages, into: &buffer)
         return buffer
     }
 }

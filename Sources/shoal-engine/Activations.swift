@@ -16,16 +16,18 @@ enum Activations {
         switch tensor.elementType {
         case .float32: return elements(payload, zero: Float.zero)
         case .float16: return HalfPrecision.decode(elements(payload, zero: UInt16.zero))
+        case .q8: return EightBitBlocks.decode(elements(payload, zero: UInt8.zero))
         }
     }
 
-    /// Half precision if it was asked for and every value is finite in it. No rows, no description.
-    static func write(
-        _ rows: [Float], width: Int, as type: StageLoadRequest.BoundaryElementType
-    ) -> (TensorDescription?, ByteBuffer) {
+    /// As `format` says where every value survives that, else as float32. No rows, no description.
+    static func write(_ rows: [Float], width: Int, as format: BoundaryFormat) -> (TensorDescription?, ByteBuffer) {
         guard !rows.isEmpty else { return (nil, ByteBuffer()) }
-        if type == .float16, let halves = HalfPrecision.encode(rows) {
+        if format == .f16, let halves = HalfPrecision.encode(rows) {
             return (shape(rows.count / width, width, .float16), halves.withUnsafeBytes { ByteBuffer(bytes: $0) })
+        }
+        if format == .q8, let blocks = EightBitBlocks.encode(rows, width: width) {
+            return (shape(rows.count / width, width, .q8), ByteBuffer(bytes: blocks))
         }
         return (shape(rows.count / width, width, .float32), rows.withUnsafeBytes { ByteBuffer(bytes: $0) })
     }

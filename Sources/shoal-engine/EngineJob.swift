@@ -3,7 +3,7 @@ internal import ShoalWire
 
 /// Work for the engine thread, in the order it came.
 enum EngineJob: Sendable {
-    case microBatch(Frame, MicroBatchDescription)
+    case microBatch(Frame, MicroBatchDescription, arrivedAt: ContinuousClock.Instant)
     case request(Frame, EngineRequest)
 }
 

@@ -28,6 +28,13 @@ enum Exit {
         _exit(3)
     }
 
+    /// Somebody asked what this program is built from: code 0.
+    static func tellingBuild(_ build: String) -> Never {
+        let line = Array("\(build)\n".utf8)
+        _ = line.withUnsafeBytes { write(1, $0.baseAddress, $0.count) }
+        _exit(0)
+    }
+
     /// One line on the standard error.
     static func log(_ message: String) {
         let line = Array("shoal-engine: \(message)\n".utf8)

@@ -57,12 +57,14 @@ struct FrameIntake: Sendable {
     private func dispatch(_ frame: Frame) throws(ShoalError) {
         switch frame.kind {
         case .microBatch:
-            enqueue(.microBatch(frame, try MicroBatchDescription(decoding: frame)))
+            let arrivedAt = ContinuousClock.now
+            enqueue(.microBatch(frame, try MicroBatchDescription(decoding: frame), arrivedAt: arrivedAt))
         case .engineRequest:
             let request: EngineRequest = try FrameJSON.decode(from: frame.description)
             switch request {
             case .tokenize, .detokenize, .renderChat, .grammar: enqueueText(TextJob(frame: frame, request: request))
-            case .load, .configureSampler, .releaseSampler, .reset, .status: enqueue(.request(frame, request))
+            case .load, .configureSampler, .releaseSampler, .reset, .status, .measureSpeed:
+                enqueue(.request(frame, request))
             }
         default:
             throw ShoalError(.protocolViolation, "a \(frame.kind) frame is not for an engine")

@@ -1,3 +1,4 @@
+internal import CShoalSystem
 internal import ShoalCore
 internal import ShoalEngine
 internal import ShoalLlama
@@ -13,6 +14,8 @@ enum ShoalEngineMain {
     private static let textJobCountMax = 1024
 
     static func main() {
+        if CommandLine.arguments.dropFirst().first == "--build" { Exit.tellingBuild(LlamaLibrary.build) }
+        shoal_depend_on_parent()
         guard let channel = ParentChannel() else { Exit.internalError("descriptors 0 and 1 cannot be taken over") }
         LlamaLibrary.start()
         let jobs = BlockingQueue<EngineJob>(capacity: jobCountMax)

@@ -9,7 +9,7 @@ final class StageEngine {
     /// A loaded stage.
     private struct Stage {
         var context: StageContext
-        var boundary: StageLoadRequest.BoundaryElementType
+        var boundary: BoundaryFormat
         /// Present in the last stage of models that have one.
         var vocabulary: Vocabulary?
     }
@@ -21,6 +21,9 @@ final class StageEngine {
     private var microBatchCount = 0
     private var tokenCount = 0
     private var computeDuration = Duration.zero
+    private var decodeWork = StageWork()
+    private var promptWork = StageWork()
+    private var costs = ComputeCosts()
     private let clock = ContinuousClock()
 
     init(channel: ParentChannel, text: TextService) {
@@ -32,7 +35,7 @@ final class StageEngine {
     func run(_ jobs: BlockingQueue<EngineJob>) -> Never {
         while true {
             switch jobs.take() {
-            case .microBatch(let frame, let description): process(frame, description)
+            case .microBatch(let frame, let description, let arrivedAt): process(frame, description, arrivedAt)
             case .request(let frame, let request): channel.send(reply(to: request), to: frame)
             }
         }
@@ -50,8 +53,8 @@ final class StageEngine {
         switch request {
         case .load(let request):
             return .loaded(try load(request))
-        case .configureSampler(let sequence, let parameters):
-            try configureSampler(sequence, parameters)
+        case .configureSampler(let sequence, let parameters, let history):
+            try configureSampler(sequence, parameters, history)
         case .releaseSampler(let sequence):
             samplers[sequence] = nil
         case .reset:
@@ -59,6 +62,8 @@ final class StageEngine {
             try loaded().context.clear()
         case .status:
             return .status(try status())
+        case .measureSpeed(let threadCount):
+            return .speed(try measureSpeed(threadCount: threadCount))
         case .tokenize, .detokenize, .renderChat, .grammar:
             throw ShoalError(.internal, "text requests have a thread of their own")
         }
@@ -93,16 +98,29 @@ extension StageEngine {
         let context = try StageContext(model: model, configuration: StageContext.Configuration(request))
         let vocabulary = model.isLast || request.servesText ? try source.vocabulary() : nil
         if let vocabulary, request.servesText { text.serve(vocabulary) }
-        stage = Stage(context: context, boundary: request.boundaryElementType, vocabulary: vocabulary)
-        return StageLoaded(
+        stage = Stage(context: context, boundary: request.boundaryFormat, vocabulary: vocabulary)
+        var loaded = StageLoaded(
             family: model.family, layers: model.layers, isLast: model.isLast, embeddingWidth: model.embeddingWidth,
             vocabularyTokenCount: source.vocabularyTokenCount, loadSeconds: seconds(clock.now - start),
             weightBytes: model.weightBytes, bytesReadFromDisk: model.bytesRead + source.headerBytes,
             residentBytes: ResidentMemory.byteCount, kvCacheBytes: context.cacheBytes,
             canRemovePartialSequences: !model.isRecurrent)
+        loaded.weightBufferBytes = context.weightBufferBytes
+        loaded.computeBufferBytes = context.computeBytes
+        return loaded
     }
 
-    private func configureSampler(_ sequence: SequenceID, _ parameters: SamplingParameters) throws(ShoalError) {
+    private func measureSpeed(threadCount: Int) throws(ShoalError) -> NodeSpeed {
+        guard stage == nil else {
+            throw ShoalError(.invalidRequest, "this engine computes a stage; speed is measured by one that is idle")
+        }
+        LowPriority.begin()
+        return try SpeedMeasurement.run(threadCount: threadCount)
+    }
+
+    private func configureSampler(
+        _ sequence: SequenceID, _ parameters: SamplingParameters, _ history: SamplerHistory
+    ) throws(ShoalError) {
         let stage = try loaded()
         guard stage.context.model.isLast else {
             throw ShoalError(
@@ -116,14 +134,18 @@ extension StageEngine {
             )
         }
         samplers[sequence] = try Sampler(
-            parameters, vocabulary: stage.vocabulary, vocabularyTokenCount: stage.context.model.vocabularyTokenCount)
+            parameters, history: history, vocabulary: stage.vocabulary,
+            vocabularyTokenCount: stage.context.model.vocabularyTokenCount)
     }
 
     private func status() throws(ShoalError) -> StageStatus {
-        StageStatus(
+        var status = StageStatus(
             sequencesInUse: try loaded().context.sequencesInUse, samplersInUse: samplers.keys.sorted(),
             residentBytes: ResidentMemory.byteCount, microBatchCount: microBatchCount, tokenCount: tokenCount,
-            computeSeconds: seconds(computeDuration))
+            computeSeconds: seconds(computeDuration), costs: costs)
+        status.decodeWork = decodeWork
+        status.promptWork = promptWork
+        return status
     }
 
     private func seconds(_ duration: Duration) -> Double {
@@ -134,7 +156,9 @@ extension StageEngine {
 // MARK: - Micro-batches
 
 extension StageEngine {
-    private func process(_ frame: Frame, _ description: MicroBatchDescription) {
+    private func process(
+        _ frame: Frame, _ description: MicroBatchDescription, _ arrivedAt: ContinuousClock.Instant
+    ) {
         do throws(ShoalError) {
             let stage = try loaded()
             try requireRoom(for: frame, description, in: stage)
@@ -142,11 +166,16 @@ extension StageEngine {
             try stage.context.decode(description.batch, activations: Activations.read(description, frame.payload))
             let elapsed = clock.now - start
             count(description.batch, elapsed)
+            var times = StageTimes(
+                queue: StageTimes.microseconds(start - arrivedAt),
+                embed: StageTimes.microseconds(stage.context.embedDuration),
+                compute: StageTimes.microseconds(elapsed - stage.context.embedDuration))
             if stage.context.model.isLast {
-                channel.send(try outputs(frame, description, of: stage, since: start))
+                channel.send(try outputs(frame, description, of: stage, &times))
             } else {
-                channel.send(try boundary(frame, description, of: stage))
+                channel.send(try boundary(frame, description, of: stage, times))
             }
+            costs.add(tokenCount: description.batch.entries.count, seconds: seconds(clock.now - start))
         } catch {
             channel.sendFailure(error, of: frame)
         }
@@ -172,44 +201,54 @@ extension StageEngine {
         microBatchCount += 1
         tokenCount += batch.entries.count
         computeDuration += elapsed
+        if batch.entries.count == 1 {
+            decodeWork.add(batch, seconds(elapsed))
+        } else if batch.entries.count >= StageWork.promptTokenCountMin {
+            promptWork.add(batch, seconds(elapsed))
+        }
     }
 
     /// The same micro-batch with this stage's activations: what the next stage takes as it is.
     private func boundary(
-        _ frame: Frame, _ description: MicroBatchDescription, of stage: Stage
+        _ frame: Frame, _ description: MicroBatchDescription, of stage: Stage, _ times: StageTimes
     ) throws(ShoalError) -> Frame {
         let (activations, payload) = Activations.write(
             stage.context.rows, width: stage.context.rowWidth, as: stage.boundary)
-        return try MicroBatchDescription(batch: description.batch, activations: activations)
-            .frame(flags: frame.flags, instance: frame.instance, generation: frame.generation, payload: payload)
+        return try MicroBatchDescription(
+            batch: description.batch, activations: activations, stages: description.stages + [times]
+        ).frame(flags: frame.flags, instance: frame.instance, generation: frame.generation, payload: payload)
     }
 
     private func outputs(
-        _ frame: Frame, _ description: MicroBatchDescription, of stage: Stage, since start: ContinuousClock.Instant
+        _ frame: Frame, _ description: MicroBatchDescription, of stage: Stage, _ times: inout StageTimes
     ) throws(ShoalError) -> Frame {
         let context = stage.context
         var tokens: [SampledToken] = []
         for entry in description.batch.entries where entry.wantsOutput {
             let row = tokens.count * context.rowWidth
-            tokens.append(sample(entry.sequence, context.rows[row..<row + context.rowWidth], stage.vocabulary))
+            tokens.append(
+                sample(entry.sequence, context.rows[row..<row + context.rowWidth], stage.vocabulary, &times))
         }
         var logits: TensorDescription?
         var payload = ByteBuffer()
         if frame.flags.contains(.wantsLogits) && !tokens.isEmpty {
-            (logits, payload) = Activations.write(context.rows, width: context.rowWidth, as: .float32)
+            (logits, payload) = Activations.write(context.rows, width: context.rowWidth, as: .f32)
         }
-        let nanoseconds = UInt64(max(0, seconds(clock.now - start)) * 1e9)
-        return try OutputsDescription(tokens: tokens, logits: logits, computeNanoseconds: nanoseconds)
+        return try OutputsDescription(tokens: tokens, logits: logits, stages: description.stages + [times])
             .frame(number: frame.number, instance: frame.instance, generation: frame.generation, payload: payload)
     }
 
     /// Greedy for sequences without a sampler. One sequence's impossible grammar ends that sequence's answer, not the
     /// micro-batch of all the others.
     private func sample(
-        _ sequence: SequenceID, _ logits: ArraySlice<Float>, _ vocabulary: Vocabulary?
+        _ sequence: SequenceID, _ logits: ArraySlice<Float>, _ vocabulary: Vocabulary?, _ times: inout StageTimes
     ) -> SampledToken {
         do throws(ShoalError) {
+            let start = clock.now
             let token = try samplers[sequence]?.sample(logits) ?? Sampler.mostLikely(logits)
+            let sampled = clock.now
+            times.sample &+= StageTimes.microseconds(sampled - start)
+            defer { times.detokenize &+= StageTimes.microseconds(clock.now - sampled) }
             let isEnd = vocabulary?.isEndOfGeneration(token) ?? false
             return SampledToken(
                 sequence: sequence, token: token, piece: isEnd ? [] : vocabulary?.piece(of: token) ?? [],
@@ -219,6 +258,19 @@ extension StageEngine {
             let end = vocabulary?.endOfText ?? TokenID(rawValue: 0)
             return SampledToken(sequence: sequence, token: end, piece: [], isEndOfGeneration: true)
         }
+    }
+}
+
+extension StageWork {
+    /// Micro-batches of fewer tokens, but more than one, are neither kind.
+    fileprivate static let promptTokenCountMin = 32
+
+    fileprivate mutating func add(_ batch: MicroBatch, _ elapsedSeconds: Double) {
+        microBatchCount += 1
+        tokenCount += batch.entries.count
+        outputCount += batch.entries.count { $0.wantsOutput }
+        positionSum += batch.entries.reduce(0) { $0 + Int($1.position) }
+        seconds += elapsedSeconds
     }
 }
 

@@ -39,7 +39,7 @@ final class TextService: Sendable {
             .text(try current().rendered(messages))
         case .grammar(let schema):
             .text(try Vocabulary.grammar(jsonSchema: schema))
-        case .load, .configureSampler, .releaseSampler, .reset, .status:
+        case .load, .configureSampler, .releaseSampler, .reset, .status, .measureSpeed:
             throw ShoalError(.internal, "not a text request")
         }
     }

@@ -18,10 +18,14 @@ func runNode(_ settings: ServeSettings, logger: Logger) async throws {
     configuration.clusterKey = settings.clusterKey
     configuration.threadCount = settings.threadCount
     configuration.memoryLimit = settings.memory
-    configuration.discovers = true
+    configuration.advertisedAddress = settings.advertise.map(\.description)
+    configuration.discovers = settings.discovers
+    configuration.measuresSpeed = true
     configuration.modelFolders = settings.modelDirectories
+    let engine = try EngineExecutable.path()
+    configuration.llamaBuild = await EngineExecutable.build(of: engine)
     let launcher = ProcessEngineLauncher(
-        executablePath: try EngineExecutable.path(), logDirectory: settings.dataDirectory + "/logs")
+        executablePath: engine, logDirectory: settings.dataDirectory + "/logs")
     let node = try Node(configuration: configuration, launcher: launcher, logger: logger)
     let gateway = Gateway(
         configuration: GatewayConfiguration(host: api.host, port: api.port), inference: node, cluster: node,

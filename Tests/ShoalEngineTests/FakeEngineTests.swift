@@ -47,7 +47,8 @@ struct FakeEngineTests {
                     .tokenize(text: "ab", addSpecial: true, parseSpecial: false), deadline: .seconds(30))
             else { throw ShoalError(.internal, "tokenize was not answered with tokens") }
             #expect(tokens.map(\.rawValue) == [256, 97, 98])
-            _ = try await engine.request(.configureSampler(Self.sequence, .greedy), deadline: .seconds(30))
+            _ = try await engine.request(
+                .configureSampler(Self.sequence, .greedy, SamplerHistory()), deadline: .seconds(30))
             guard case .status(let status) = try await engine.request(.status, deadline: .seconds(30))
             else { throw ShoalError(.internal, "status was not answered with a status") }
             #expect(status.samplersInUse == [Self.sequence])

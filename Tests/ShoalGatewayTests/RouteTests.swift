@@ -45,6 +45,17 @@ struct RouteTests {
         #expect(try await GatewayHarness().send(.get, "/").text == "Shoal \(ShoalVersion.current) is running\n")
     }
 
+    @Test("traces are asked for by the id of an answer, and nobody's traces are not found")
+    func traces() async throws {
+        let harness = GatewayHarness()
+        #expect(try await harness.send(.get, "/shoal/v1/traces").json[0]["model"] == "tiny")
+        for id in ["chatcmpl-000000000000002a", "000000000000002a"] {
+            #expect(try await harness.send(.get, "/shoal/v1/traces/\(id)").json["headName"] == "a")
+        }
+        #expect(try await harness.send(.get, "/shoal/v1/traces/0000000000000001").error["code"] == "not_found")
+        #expect(try await harness.send(.get, "/shoal/v1/traces/cmpl-1").error["code"] == "invalid_request")
+    }
+
     @Test("logs are asked for by node or instance, and nobody's logs are not found")
     func logs() async throws {
         let harness = GatewayHarness()

@@ -61,6 +61,16 @@ final class ScriptedCluster: ClusterService {
         ]
     }
 
+    func traces(of request: RequestID?) async throws(ShoalError) -> [TraceReport] {
+        let known = RequestID(rawValue: 0x2a)
+        guard request == nil || request == known else { throw ShoalError(.notFound, "there is no trace") }
+        return [
+            TraceReport(
+                request: known, instance: Self.instance, model: "tiny", headName: "a",
+                startedUnixSeconds: 1_700_000_000, places: [], prompt: .init(), decode: .init())
+        ]
+    }
+
     func members() async -> [MemberReport] {
         [MemberReport(id: Self.node, name: "a", addedUnixSeconds: 1_700_000_000, isThis: true)]
     }

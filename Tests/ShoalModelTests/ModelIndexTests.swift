@@ -96,7 +96,10 @@ struct ModelIndexTests {
         let split = try ModelIndex(headers: headers)
         let whole = try SampleModel(layers: 3).index()
         #expect(Set(split.tensors.map(\.name)) == Set(whole.tensors.map(\.name)))
-        #expect(split.shape == whole.shape)
+        var shape = split.shape
+        #expect(shape.headerBytes > whole.shape.headerBytes)
+        shape.headerBytes = whole.shape.headerBytes
+        #expect(shape == whole.shape)
         let layout = try split.stageLayout(#require(LayerRange(first: 1, end: 3)))
         #expect(Set(layout.extents.compactMap(\.fileIndex)) == [0, 1, 2])
         let stage = try GGUFHeader.read(materialized(layout, files: files), fileName: "stage")

@@ -7,30 +7,55 @@ import Testing
 extension NodeScenarios {
     @Suite("Engines that fail", .timeLimit(.minutes(1)))
     struct EngineFailureTests {
-        @Test(
-            "an engine that dies mid-answer fails the answer once, with the cause, and the instance recovers",
-            arguments: [0, 1])
+        @Test("an engine that dies pauses the answer, which goes on in the recovered instance", arguments: [0, 1])
         func death(stage: Int) async throws {
             try await TestCluster.with { cluster in
                 let nodes = try await cluster.connected("a", "b")
                 let id = try await cluster.load("a=0-5,b=6-11", at: nodes[0], knownTo: nodes).id
                 let engine = await nodes[stage].engine()
-                try await engine.holdBatches()
-                let stream = try await nodes[0].node.generate(.text("hello", tokenCount: 50))
-                _ = await engine.receivedBatches.first { $0.entries.count == 6 }
+                // More than the head computes ahead of its reader.
+                let stream = try await nodes[0].node.generate(.text("hello", tokenCount: 600))
+                var events = stream.makeAsyncIterator()
+                var answer = Answer()
+                while answer.text.count < 20, let event = await events.next(isolation: nil) { answer.add(event) }
                 engine.die()
+                while let event = await events.next(isolation: nil) { answer.add(event) }
+                #expect(answer.text == FakeModel().answer(to: "hello", tokenCount: 600))
+                guard case .finished(.length, let usage)? = answer.terminals.first else {
+                    Issue.record("it ended with \(answer.terminals)")
+                    return
+                }
+                #expect(usage.outputTokenCount == 600)
+                let report = try #require(await nodes[1].instance(id))
+                #expect(report.stages.map(\.restartCount) == (stage == 0 ? [1, 0] : [0, 1]))
+                #expect(nodes[1 - stage].launcher.engines.events.count == 1, "the other engine was kept")
+            }
+        }
+
+        @Test(
+            "a request whose engine dies again and again fails with the cause; the instance goes on", arguments: [0, 1])
+        func culprit(stage: Int) async throws {
+            try await TestCluster.with { cluster in
+                let nodes = try await cluster.connected("a", "b")
+                let id = try await cluster.load("a=0-5,b=6-11", at: nodes[0], knownTo: nodes).id
+                let first = await nodes[stage].engine()
+                try await first.holdBatches()
+                let stream = try await nodes[0].node.generate(.text("hello", tokenCount: 50))
+                for attempt in 0..<3 {
+                    let engine = await nodes[stage].engine(attempt)
+                    if attempt > 0 { try await engine.holdBatches() }
+                    _ = await engine.receivedBatches.first { $0.entries.count == 6 }
+                    engine.die()
+                    _ = await nodes[stage].engine(attempt + 1)
+                }
                 let failure = try await Answer(reading: stream).failure()
                 #expect(failure.code == .engineLost)
                 #expect(failure.message.contains("SIGKILL"))
                 #expect(failure.message.contains("stage \(stage)"))
                 #expect(failure.message.contains("node \(nodes[stage].name)"))
-                _ = await nodes[stage].launcher.engines.first { $0 !== engine }
                 for node in nodes { try await cluster.ready(id, at: node) }
                 let answer = try await nodes[0].answer("hello", tokenCount: 20)
                 #expect(answer.text == FakeModel().answer(to: "hello", tokenCount: 20))
-                let stages = try #require(await nodes[1].instance(id)?.stages)
-                #expect(stages.map(\.restartCount) == (stage == 0 ? [1, 0] : [0, 1]))
-                #expect(nodes[1 - stage].launcher.engines.events.count == 1, "the other engine was kept")
             }
         }
 

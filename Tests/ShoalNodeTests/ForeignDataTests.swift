@@ -1,11 +1,18 @@
 import NIOCore
 import ShoalCore
+import ShoalDiscovery
 import ShoalLinks
 import ShoalTesting
 import ShoalTrust
 import Testing
 
 @testable import ShoalNode
+
+extension Node {
+    fileprivate var knownAddresses: [String] {
+        get async { await beacons?.candidates().map(\.address.description) ?? [] }
+    }
+}
 
 extension NodeScenarios {
     @Suite("What a peer says is not trusted", .timeLimit(.minutes(1)))
@@ -111,9 +118,10 @@ extension NodeScenarios {
                 let a = try await cluster.start("a")
                 let peer = try await ForeignPeer(to: a.node)
                 let long = String(repeating: "x", count: 100_000)
-                try peer.tell(.linkAddresses([long, "no port", "127.0.0.1:2"]))
-                try await cluster.until { await a.node.peers.targets.keys.contains("127.0.0.1:2") }
-                #expect(await a.node.peers.targets.count == 1)
+                let known = KnownPeer(id: .random(), addresses: [long, "no port", "127.0.0.1:2"], isDirect: true)
+                try peer.tell(.peers([known]))
+                try await cluster.until { await !a.node.knownAddresses.isEmpty }
+                #expect(await a.node.knownAddresses == ["127.0.0.1:2"])
             }
         }
 

@@ -11,14 +11,14 @@ extension NodeScenarios {
         func cancel(asked: Int) async throws {
             try await TestCluster.with { cluster in
                 let nodes = try await cluster.connected("a", "b")
-                try await cluster.load("a=0-5,b=6-11", at: nodes[0], knownTo: nodes)
+                let id = try await cluster.load("a=0-5,b=6-11", at: nodes[0], knownTo: nodes).id
                 do {
                     let stream = try await nodes[asked].node.generate(.text("hello", tokenCount: 2000))
                     var events = stream.makeAsyncIterator()
                     _ = await events.next(isolation: nil)
                     _ = await events.next(isolation: nil)
                 }
-                for node in nodes { try await node.untilFreed() }
+                try await cluster.untilFreed(id, at: nodes[0])
                 try await cluster.until { await nodes[1].remoteRequestCount == 0 }
             }
         }
@@ -77,13 +77,12 @@ extension NodeScenarios {
     }
 }
 
-extension TestNode {
-    /// Waits until this node's engine has been told to forget a sequence and holds none.
-    func untilFreed() async throws {
-        let engine = await engine()
-        _ = await engine.receivedBatches.first { batch in
-            batch.kvOperations.contains { if case .remove = $0 { true } else { false } }
+extension TestCluster {
+    /// Waits until the instance's head runs nothing, and no stage holds a sequence but those kept as prefixes.
+    func untilFreed(_ id: InstanceID, at node: TestNode) async throws {
+        try await until {
+            guard let report = await node.instance(id), report.runningRequestCount == 0 else { return false }
+            return report.stages.allSatisfy { $0.sequencesInUse.isEmpty }
         }
-        #expect(try await engine.status()?.sequencesInUse == [])
     }
 }

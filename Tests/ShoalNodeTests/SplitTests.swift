@@ -46,6 +46,33 @@ extension NodeScenarios {
             }
         }
 
+        @Test("any node tells where the time of an answer went, stage by stage")
+        func traces() async throws {
+            try await TestCluster.with { cluster in
+                let nodes = try await cluster.connected("a", "b")
+                try await cluster.load("a=0-5,b=6-11", at: nodes[0], knownTo: nodes)
+                _ = try await nodes[0].answer("hello", tokenCount: 10)
+                for node in nodes {
+                    let trace = try #require(try await node.node.traces(of: nil).first)
+                    #expect(trace.headName == "b")
+                    #expect(trace.places.map(\.nodeName) == ["a", "b"])
+                    // The first of ten tokens belongs to the prompt.
+                    #expect(trace.decode.tokenCount == 9)
+                    #expect(trace.decode.microBatchCount == 9)
+                    // Fake engines take a microsecond for each.
+                    #expect(trace.decode.stages.map(\.compute) == [9, 9])
+                    #expect(
+                        trace.prompt.stages.map(\.compute) == [
+                            trace.prompt.microBatchCount, trace.prompt.microBatchCount,
+                        ])
+                    #expect(try await node.node.traces(of: trace.request) == [trace])
+                }
+                await #expect(throws: ShoalError.self) {
+                    try await nodes[0].node.traces(of: RequestID(rawValue: 1))
+                }
+            }
+        }
+
         @Test("the boundary counts its tokens and bytes, and no weights cross it")
         func boundaryCounters() async throws {
             try await TestCluster.with { cluster in

@@ -26,7 +26,43 @@ func shape(layersMiB: [Int], outputMiB: Int = 10, peculiarLayerCount: Int? = nil
         layerBytes: layersMiB.map { ByteCount($0 * mebibyte) }, embeddingBytes: ByteCount(outputMiB * mebibyte),
         embeddingRowBytes: ByteCount(68), outputBytes: ByteCount(outputMiB * mebibyte), sharedBytes: ByteCount(256),
         kvBytesPerToken: layersMiB.map { _ in ByteCount(64) },
-        stateBytesPerSequence: layersMiB.map { _ in .zero }, peculiarLayerCount: peculiarLayerCount)
+        stateBytesPerSequence: layersMiB.map { _ in .zero }, peculiarLayerCount: peculiarLayerCount,
+        layerWork: layersMiB.map { work($0 * mebibyte) }, outputWork: work(outputMiB * mebibyte),
+        graph: graph)
+}
+
+private var graph: GraphShape {
+    var graph = GraphShape(embeddingWidth: 64)
+    (graph.queryWidth, graph.keyWidth, graph.valueWidth, graph.feedForwardWidth) = (64, 32, 32, 128)
+    return graph
+}
+
+/// Of a layer of 8-bit weights.
+private func work(_ byteCount: Int) -> LayerWork {
+    LayerWork(
+        weights: [.init(type: "q8_0", byteCount: byteCount, elementCount: byteCount / 34 * 32)],
+        attentionElementCount: 512, activationElementCount: 2000, operationCount: 20)
+}
+
+/// A node's speed, `factor` times as slow as a usual one.
+func speed(_ factor: Double = 1) -> NodeSpeed {
+    NodeSpeed(
+        engineBuild: "test", device: "CPU", threadCount: 1,
+        matrices: [
+            "q8_0": .init(secondsPerByte: 1e-10 * factor, secondsPerElementAndToken: 2e-11 * factor),
+            "f16": .init(secondsPerByte: 0.9e-10 * factor, secondsPerElementAndToken: 4e-11 * factor),
+        ],
+        attentionSecondsPerElement: 2e-10 * factor, promptAttentionSecondsPerElement: 1e-10 * factor,
+        activationSecondsPerElement: 1e-9 * factor, secondsPerOperation: 1e-6 * factor, memoryBytesPerSecond: 1e10)
+}
+
+/// Every pair of the nodes, in both directions.
+func links(_ nodes: [PlannerNode], roundTrip: Double = 1e-3, bytesPerSecond: Double = 1e8) -> [PlannerLink] {
+    nodes.flatMap { from in
+        nodes.filter { $0.id != from.id }.map {
+            PlannerLink(from: from.id, to: $0.id, roundTripSeconds: roundTrip, bytesPerSecond: bytesPerSecond)
+        }
+    }
 }
 
 func request(_ shape: ModelShape, layers: [(String, Int, Int)] = []) -> PlanRequest {
@@ -40,37 +76,11 @@ func request(_ shape: ModelShape, layers: [(String, Int, Int)] = []) -> PlanRequ
 /// Nodes named a, b, c and so on.
 func nodes(_ availableMiB: [Int], threads: [Int] = []) -> [PlannerNode] {
     availableMiB.enumerated().compactMap { number, size in
-        guard let id = NodeID(String(number + 10, radix: 16)) else { return nil }
-        let name = String(UnicodeScalar(UInt8(ascii: "a") + UInt8(number)))
+        let digits = String(number + 10, radix: 16)
+        guard let id = NodeID(String(repeating: "0", count: 64 - digits.count) + digits) else { return nil }
+        let name = number < 26 ? String(UnicodeScalar(UInt8(ascii: "a") + UInt8(number))) : "node\(number)"
         return PlannerNode(
             id: id, name: name, availableBytes: ByteCount(size * mebibyte),
             threadCount: number < threads.count ? threads[number] : 1)
     }
-}
-
-/// Tries every order of every subset of nodes with every cut; the least number of stages, then the least bottleneck.
-func bruteForce(_ request: PlanRequest, _ nodes: [PlannerNode]) -> (stageCount: Int, bottleneck: Double)? {
-    let needs = StageNeeds(request)
-    let layerCount = request.shape.layerCount
-    var best: (stageCount: Int, bottleneck: Double)?
-    func place(_ first: Int, _ used: Set<Int>, _ bottleneck: Double) {
-        if first == layerCount {
-            let found = (stageCount: used.count, bottleneck: bottleneck)
-            if let old = best, (old.stageCount, old.bottleneck) <= (found.stageCount, found.bottleneck) { return }
-            best = found
-            return
-        }
-        for node in nodes.indices where !used.contains(node) {
-            for end in first + 1...layerCount {
-                guard let range = LayerRange(first: first, end: end), request.shape.problem(with: range) == nil else {
-                    continue
-                }
-                guard needs.neededBytes(first, end) <= nodes[node].availableBytes.rawValue else { continue }
-                let cost = needs.cost(first, end, on: nodes[node], usesMeasurements: false)
-                place(end, used.union([node]), max(bottleneck, cost))
-            }
-        }
-    }
-    place(0, [], 0)
-    return best
 }

@@ -112,6 +112,37 @@ struct DiagnosisTests {
         #expect(try found { $0.name = "a" } == ("2 nodes are called a", .warning))
     }
 
+    @Test("a node that listens in another network than the shared one is told where to listen")
+    func wrongInterface() throws {
+        let other = Samples.facts(2) { facts in
+            facts.addresses = ["127.0.0.1", "10.0.0.2", "192.168.7.2"]
+            facts.listensAt = ["192.168.7.2"]
+        }
+        let row = Samples.row(1, 2, .unreachable, address: "192.168.7.2:7461")
+        let found = problems(
+            report(Samples.matrix([row, Samples.row(2, 1)]), nodes: [Samples.facts(1), other]))
+        #expect(found.count == 1)
+        #expect(try #require(found.first).contains("b does not listen at 10.0.0.2, in the network that they share"))
+        #expect(try #require(found.first).contains("--link 0.0.0.0:7461"))
+    }
+
+    @Test("a node that takes links from its own machine only is told, if there are other machines")
+    func loopbackOnly() throws {
+        let local = Samples.facts(1) { $0.listensAt = ["127.0.0.1"] }
+        let found = problems(report(nodes: [local, Samples.facts(2), Samples.facts(3)]))
+        #expect(try #require(found.first).contains("a takes links from its own machine only"))
+        #expect(problems(report(nodes: [local])).isEmpty)
+    }
+
+    @Test("of a node that is away, versions are not compared")
+    func awayVersions() {
+        let away = Samples.facts(2) { facts in
+            facts.isLinked = false
+            facts.engineBuild = "old"
+        }
+        #expect(problems(report(nodes: [Samples.facts(1), away])).count == 1)
+    }
+
     @Test("a stall of 10 MB is told with its length")
     func stall() throws {
         var row = Samples.row(1, 2, at: 2000, roundTrip: 5, bulkPassed: false)

@@ -9,7 +9,9 @@ struct LinkProbeScheduleTests {
     private let c = Samples.node(3)
 
     private func schedule(_ nodes: [NodeID]) -> LinkProbeSchedule {
-        var schedule = LinkProbeSchedule(own: a)
+        var configuration = LinkProbeSchedule.Configuration()
+        configuration.bulkDelay = .zero
+        var schedule = LinkProbeSchedule(own: a, configuration: configuration)
         for node in nodes { schedule.addressesKnown([Samples.address(2)], of: node, now: .zero) }
         return schedule
     }
@@ -36,6 +38,18 @@ struct LinkProbeScheduleTests {
         schedule.measured(b, bulk, succeeded: true, now: .seconds(2))
         #expect(schedule.nextWake == .seconds(62))
         #expect(schedule.tick(now: .seconds(62)) == [.ping(b, count: 9)])
+    }
+
+    @Test("a new link is pinged at once and left alone before bulk")
+    func bulkDelay() {
+        var schedule = LinkProbeSchedule(own: a)
+        schedule.addressesKnown([], of: b, now: .zero)
+        schedule.linkChanged(to: b, isLinked: true, now: .seconds(1))
+        let ping = LinkProbeSchedule.Action.ping(b, count: 9)
+        #expect(schedule.tick(now: .seconds(1)) == [ping])
+        schedule.measured(b, ping, succeeded: true, now: .seconds(2))
+        #expect(schedule.tick(now: .seconds(10)).isEmpty)
+        #expect(schedule.tick(now: .seconds(11)) == [.bulk(b, byteCount: 10_000_000)])
     }
 
     @Test("nothing is measured on a link that carries an answer")

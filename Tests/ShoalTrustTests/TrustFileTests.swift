@@ -81,6 +81,39 @@ struct TrustFileTests {
         }
     }
 
+    @Test(
+        "a state file that is empty or far too large is damaged too", arguments: [0, ClusterState.fileByteCountMax + 9])
+    func sizes(byteCount: Int) throws {
+        try withFolder { folder in
+            _ = try open(folder)
+            let path = folder + "/cluster"
+            try Data(count: byteCount).write(to: URL(filePath: path))
+            let (_, notice) = try ClusterTrust.open(in: folder, nodeName: "a", now: 9)
+            #expect(notice?.contains("\(path).damaged-9") == true, "\(notice ?? "no notice")")
+            #expect(try Data(contentsOf: URL(filePath: path + ".damaged-9")).count == byteCount)
+        }
+    }
+
+    @Test("what could not be stored counts, and is stored later")
+    func storedLater() throws {
+        try withFolder { folder in
+            let trust = try open(folder)
+            // A folder in the way of the temporary file: even root cannot write it.
+            let obstacle = folder + "/cluster.new/x"
+            try FileManager.default.createDirectory(atPath: obstacle, withIntermediateDirectories: true)
+            let other = try NodeKey.make().nodeID
+            let error = #expect(throws: ShoalError.self) { try trust.forget(other, now: 8) }
+            #expect(error?.message.contains("is the disk full?") == true)
+            #expect(trust.records.contains { $0.member.nodeID == other && $0.isForgotten })
+            #expect(throws: ShoalError.self) { _ = try trust.storeIfBehind() }
+            #expect(try open(folder).records.count == 1)
+            try FileManager.default.removeItem(atPath: folder + "/cluster.new")
+            #expect(try trust.storeIfBehind())
+            #expect(try !trust.storeIfBehind())
+            #expect(try open(folder).records.count == 2)
+        }
+    }
+
     @Test("a node that hears that it was forgotten starts alone the next time")
     func forgottenItself() throws {
         try withFolder { folder in

@@ -13,14 +13,22 @@ struct DescriptionCodingTests {
             payload: ByteBuffer(bytes: payload))
     }
 
-    /// One remove, one entry, activations of 1 x 2 float16.
-    private static let goldenMicroBatch: [UInt8] = [
-        0, 0, 0, 1,  // operations
-        1, 0, 0, 0, 2, 0, 0, 0, 4, 0x7F, 0xFF, 0xFF, 0xFF,  // remove sequence 2, 4..<end
-        0, 0, 0, 1,  // entries
-        0, 0, 0, 2, 0, 0, 0, 4, 0, 0, 1, 0, 1,  // sequence 2, position 4, token 256, output
-        1, 1, 0, 0, 0, 1, 0, 0, 0, 2,  // float16, 1 x 2
+    private static let times = StageTimes(
+        queue: 1, embed: 2, compute: 3, sample: 4, detokenize: 5, engine: 6, link: 258)
+    private static let goldenTimes: [UInt8] = [
+        1,  // stages
+        0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, 5, 0, 0, 0, 6, 0, 0, 1, 2,
     ]
+
+    /// One remove, one entry, activations of 1 x 2 float16.
+    private static let goldenMicroBatch: [UInt8] =
+        [
+            0, 0, 0, 1,  // operations
+            1, 0, 0, 0, 2, 0, 0, 0, 4, 0x7F, 0xFF, 0xFF, 0xFF,  // remove sequence 2, 4..<end
+            0, 0, 0, 1,  // entries
+            0, 0, 0, 2, 0, 0, 0, 4, 0, 0, 1, 0, 1,  // sequence 2, position 4, token 256, output
+            1, 1, 0, 0, 0, 1, 0, 0, 0, 2,  // float16, 1 x 2
+        ] + goldenTimes
 
     @Test("the golden micro-batch has exactly these bytes")
     func goldenMicroBatchBytes() throws {
@@ -30,7 +38,7 @@ struct DescriptionCodingTests {
                 number: 3, kvOperations: [.remove(sequence, from: 4, to: .max)],
                 entries: [BatchEntry(sequence: sequence, position: 4, token: TokenID(rawValue: 256), wantsOutput: true)]
             ),
-            activations: TensorDescription(elementType: .float16, rowCount: 1, width: 2))
+            activations: TensorDescription(elementType: .float16, rowCount: 1, width: 2), stages: [Self.times])
         let payload = ByteBuffer(bytes: [1, 2, 3, 4])
         let frame = try description.frame(instance: Self.instance, generation: 1, payload: payload)
         #expect(frame.description.byteArray == Self.goldenMicroBatch)
@@ -43,15 +51,14 @@ struct DescriptionCodingTests {
         let token = SampledToken(
             sequence: SequenceID(rawValue: 1), token: TokenID(rawValue: 7), piece: [0x68, 0x69],
             isEndOfGeneration: false)
-        let description = OutputsDescription(tokens: [token], logits: nil, computeNanoseconds: 258)
+        let description = OutputsDescription(tokens: [token], logits: nil, stages: [Self.times])
         let frame = try description.frame(number: 4, instance: Self.instance, generation: 1)
         #expect(
             frame.description.byteArray == [
-                0, 0, 0, 0, 0, 0, 1, 2,  // nanoseconds
                 0, 0, 0, 1,  // tokens
                 0, 0, 0, 1, 0, 0, 0, 7, 0, 0, 2, 0x68, 0x69,
                 0,  // no logits
-            ])
+            ] + Self.goldenTimes)
         #expect(try OutputsDescription(decoding: frame) == description)
     }
 
@@ -112,7 +119,9 @@ struct DescriptionCodingTests {
             ),
             ([0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0], "output flag 2"),
             ([0, 0, 0, 0, 0, 0, 0, 0, 1, 7], "unknown element type, 7"),
-            ([0, 0, 0, 0, 0, 0, 0, 0, 0, 0], "1 bytes after its last field"),
+            ([0, 0, 0, 0, 0, 0, 0, 0, 0, 65], "times of 65 stages; the limit is"),
+            ([0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0], "ends inside queue time"),
+            ([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], "1 bytes after its last field"),
         ] as [([UInt8], String)])
     func hostileMicroBatch(bytes: [UInt8], reason: String) {
         let error = #expect(throws: ShoalError.self) {
@@ -133,9 +142,10 @@ struct DescriptionCodingTests {
     @Test("a shape that overflows, or that has another number of rows than entries, is refused")
     func shapeMismatch() {
         var wide = Self.goldenMicroBatch
-        wide.replaceSubrange((wide.count - 4)..., with: [0xFF, 0xFF, 0xFF, 0xFF])
+        let end = wide.count - Self.goldenTimes.count
+        wide.replaceSubrange((end - 4)..<end, with: [0xFF, 0xFF, 0xFF, 0xFF])
         var tall = Self.goldenMicroBatch
-        tall[tall.count - 5] = 2
+        tall[end - 5] = 2
         for bytes in [wide, tall] {
             #expect(throws: ShoalError.self) {
                 try MicroBatchDescription(decoding: Self.microBatchFrame(bytes, payload: [1, 2, 3, 4]))
@@ -143,11 +153,48 @@ struct DescriptionCodingTests {
         }
     }
 
+    @Test("rows that are not whole blocks are refused")
+    func brokenBlocks() {
+        let tensor = TensorDescription(elementType: .q8, rowCount: 2, width: 64)
+        #expect(tensor.payloadByteCount == 2 * 2 * 34)
+        #expect(TensorDescription(elementType: .q8, rowCount: 2, width: 63).payloadByteCount == nil)
+        let entry = BatchEntry(
+            sequence: SequenceID(rawValue: 0), position: 0, token: TokenID(rawValue: 0), wantsOutput: false)
+        #expect(throws: ShoalError.self) {
+            try MicroBatchDescription(
+                batch: MicroBatch(number: 1, entries: [entry]),
+                activations: TensorDescription(elementType: .q8, rowCount: 1, width: 33)
+            ).frame(instance: Self.instance, generation: 0, payload: ByteBuffer(repeating: 0, count: 34))
+        }
+    }
+
+    @Test("a node fills in what it measured of its own stage, and leaves frames without times alone")
+    func hostTimes() throws {
+        var expected = MicroBatchDescription(
+            batch: MicroBatch(number: 1, entries: []), activations: nil, stages: [Self.times, Self.times])
+        var frame = try expected.frame(instance: Self.instance, generation: 1)
+        frame.setHostTimes(engine: 1000, link: 70000)
+        expected.stages[1].engine = 1000
+        expected.stages[1].link = 70000
+        #expect(try MicroBatchDescription(decoding: frame) == expected)
+
+        let untimed = try MicroBatchDescription(batch: expected.batch, activations: nil)
+            .frame(instance: Self.instance, generation: 1)
+        var touched = untimed
+        touched.setHostTimes(engine: 1000, link: 70000)
+        #expect(touched == untimed)
+
+        var outputs = try OutputsDescription(tokens: [], logits: nil, stages: [Self.times])
+            .frame(number: 1, instance: Self.instance, generation: 1)
+        outputs.setHostTimes(engine: 9, link: 0)
+        #expect(try OutputsDescription(decoding: outputs).stages.map(\.engine) == [9])
+    }
+
     @Test("a payload without a tensor is refused")
     func payloadWithoutTensor() {
         #expect(throws: ShoalError.self) {
             try MicroBatchDescription(
-                decoding: Self.microBatchFrame([0, 0, 0, 0, 0, 0, 0, 0, 0], payload: [1]))
+                decoding: Self.microBatchFrame([0, 0, 0, 0, 0, 0, 0, 0, 0, 0], payload: [1]))
         }
     }
 
@@ -167,7 +214,7 @@ struct DescriptionCodingTests {
         let token = SampledToken(
             sequence: SequenceID(rawValue: 1), token: TokenID(rawValue: 7), piece: [], isEndOfGeneration: true)
         let tensor = TensorDescription(elementType: .float16, rowCount: 1, width: 1)
-        let description = OutputsDescription(tokens: [token], logits: tensor, computeNanoseconds: 0)
+        let description = OutputsDescription(tokens: [token], logits: tensor)
         #expect(throws: ShoalError.self) {
             try description.frame(
                 number: 1, instance: Self.instance, generation: 0, payload: ByteBuffer(bytes: [0, 0]))

@@ -44,14 +44,26 @@ extension SeededRandom {
         let entries = (0..<Int.random(in: 0...20, using: &self)).map { _ in entry() }
         let batch = MicroBatch(
             number: .random(in: .min ... .max, using: &self), kvOperations: operations, entries: entries)
+        let stages = stageTimes()
         guard Bool.random(using: &self) else {
-            return (MicroBatchDescription(batch: batch, activations: nil), ByteBuffer())
+            return (MicroBatchDescription(batch: batch, activations: nil, stages: stages), ByteBuffer())
         }
+        let type = TensorDescription.ElementType.allCases.randomElement(using: &self) ?? .float32
         let tensor = TensorDescription(
-            elementType: Bool.random(using: &self) ? .float16 : .float32, rowCount: UInt32(entries.count),
-            width: .random(in: 1...16, using: &self))
+            elementType: type, rowCount: UInt32(entries.count),
+            width: .random(in: 1...16, using: &self) * UInt32(type.blockElementCount))
         let payload = bytes(tensor.payloadByteCount ?? 0)
-        return (MicroBatchDescription(batch: batch, activations: tensor), ByteBuffer(bytes: payload))
+        return (MicroBatchDescription(batch: batch, activations: tensor, stages: stages), ByteBuffer(bytes: payload))
+    }
+
+    mutating func word() -> UInt32 { .random(in: .min ... .max, using: &self) }
+
+    mutating func stageTimes() -> [StageTimes] {
+        (0..<Int.random(in: 0...4, using: &self)).map { _ in
+            StageTimes(
+                queue: word(), embed: word(), compute: word(), sample: word(), detokenize: word(), engine: word(),
+                link: word())
+        }
     }
 
     mutating func outputs() -> (OutputsDescription, ByteBuffer) {
@@ -60,14 +72,14 @@ extension SeededRandom {
                 sequence: sequence(), token: TokenID(rawValue: .random(in: 0 ... .max, using: &self)),
                 piece: bytes(.random(in: 0...12, using: &self)), isEndOfGeneration: .random(using: &self))
         }
-        let nanoseconds = UInt64.random(in: .min ... .max, using: &self)
+        let stages = stageTimes()
         guard Bool.random(using: &self) else {
-            return (OutputsDescription(tokens: tokens, logits: nil, computeNanoseconds: nanoseconds), ByteBuffer())
+            return (OutputsDescription(tokens: tokens, logits: nil, stages: stages), ByteBuffer())
         }
         let tensor = TensorDescription(
             elementType: .float32, rowCount: UInt32(tokens.count), width: .random(in: 1...16, using: &self))
         let payload = ByteBuffer(bytes: bytes(tensor.payloadByteCount ?? 0))
-        return (OutputsDescription(tokens: tokens, logits: tensor, computeNanoseconds: nanoseconds), payload)
+        return (OutputsDescription(tokens: tokens, logits: tensor, stages: stages), payload)
     }
 }
 

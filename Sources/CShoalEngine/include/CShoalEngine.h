@@ -62,8 +62,54 @@ const char * shoal_llama_build(void);
 int32_t shoal_decode(
     struct llama_context * context, int32_t count, const int32_t * tokens, const float * activations,
     const int32_t * positions, const int32_t * sequences, const int8_t * outputs, char ** error);
-/// Bytes of the KV cache or recurrent state of a context, on all devices.
-uint64_t shoal_context_memory_byte_count(const struct llama_context * context);
+/// What libllama holds for a context and its model, on all devices.
+typedef struct shoal_memory {
+    uint64_t weight_byte_count;
+    /// The KV cache or recurrent state.
+    uint64_t cache_byte_count;
+    uint64_t compute_byte_count;
+} shoal_memory;
+
+shoal_memory shoal_context_memory(const struct llama_context * context);
+
+// MARK: - Speed (speed_shim.cpp)
+
+#define SHOAL_MATRIX_SPEED_COUNT_MAX 16
+
+/// Multiplying with weights of one type, as libllama lays them out on this machine.
+typedef struct shoal_matrix_speed {
+    /// ggml's name of the type.
+    char type[16];
+    double seconds_per_byte;
+    double seconds_per_element_and_token;
+    /// Whether the weights are laid out anew.
+    bool is_repacked;
+} shoal_matrix_speed;
+
+/// See NodeSpeed of ShoalCore for the meanings.
+typedef struct shoal_speed {
+    char device[64];
+    bool is_accelerator;
+    shoal_matrix_speed matrices[SHOAL_MATRIX_SPEED_COUNT_MAX];
+    size_t matrix_count;
+    double attention_seconds_per_element;
+    double prompt_attention_seconds_per_element;
+    double activation_seconds_per_element;
+    double seconds_per_operation;
+} shoal_speed;
+
+/// Measures, without a model, for about `seconds_max`. False and `*error` on failure.
+bool shoal_measure_speed(int32_t thread_count, double seconds_max, shoal_speed * speed, char ** error);
+
+/// A GPU with memory of its own.
+typedef struct shoal_accelerator {
+    char name[64];
+    uint64_t total_byte_count;
+    uint64_t available_byte_count;
+} shoal_accelerator;
+
+/// The number of GPUs, at most `count_max`, that are described.
+size_t shoal_accelerators(shoal_accelerator * accelerators, size_t count_max);
 
 // MARK: - Text (text_shim.cpp)
 
@@ -112,6 +158,10 @@ typedef struct shoal_sampler shoal_sampler;
 /// `vocabulary` outlives the sampler and is NULL only when there is no grammar. NULL and `*error` on failure.
 shoal_sampler * shoal_sampler_create(
     const struct llama_vocab * vocabulary, int32_t vocabulary_count, const shoal_sampling * parameters, char ** error);
+/// Remembers tokens that were not chosen by this sampler: penalties count them. With `is_output` it goes on as if it
+/// had chosen them: the grammar has read them, and a draw of chance is used up for each. False and `*error` on failure.
+bool shoal_sampler_accept(
+    shoal_sampler * sampler, const int32_t * tokens, size_t count, bool is_output, char ** error);
 /// Chooses a token from one row of logits and remembers it. Negative and `*error` on failure.
 int32_t shoal_sampler_sample(shoal_sampler * sampler, const float * logits, char ** error);
 void shoal_sampler_free(shoal_sampler * sampler);

@@ -52,7 +52,7 @@ package struct StageReport: Hashable, Sendable, Codable {
     package var boundaryTokenCount: Int
     package var engineProcessID: Int32?
     package var restartCount: Int
-    /// Sequences that hold KV cells in this stage.
+    /// Sequences that hold KV cells in this stage for a request; those kept as prefixes for later ones are not.
     package var sequencesInUse: [SequenceID]
     package var problem: String?
 
@@ -87,6 +87,9 @@ package struct InstanceReport: Hashable, Sendable, Codable {
     package var sequenceCountMax: Int
     package var runningRequestCount: Int
     package var queuedRequestCount: Int
+    /// Sequences of ended requests whose KV is kept for prompts that begin alike.
+    package var cachedSequenceCount: Int
+    package var counters: HeadCounters
     package var createdUnixSeconds: Int
     /// In order; the last one is the present.
     package var phases: [PhaseReport]
@@ -107,53 +110,9 @@ package struct InstanceReport: Hashable, Sendable, Codable {
         self.createdUnixSeconds = createdUnixSeconds
         runningRequestCount = 0
         queuedRequestCount = 0
+        cachedSequenceCount = 0
+        counters = HeadCounters()
         phases = []
-    }
-}
-
-/// A placement and its reasons. What `shoal plan` prints.
-package struct PlanReport: Hashable, Sendable, Codable {
-    package struct Stage: Hashable, Sendable, Codable {
-        package var node: NodeID
-        package var nodeName: String
-        package var layers: LayerRange
-        package var weightBytes: ByteCount
-        /// Weights, KV cache, compute buffers and head-room together.
-        package var neededBytes: ByteCount
-        package var availableBytes: ByteCount
-
-        package init(
-            node: NodeID, nodeName: String, layers: LayerRange, weightBytes: ByteCount, neededBytes: ByteCount,
-            availableBytes: ByteCount
-        ) {
-            self.node = node
-            self.nodeName = nodeName
-            self.layers = layers
-            self.weightBytes = weightBytes
-            self.neededBytes = neededBytes
-            self.availableBytes = availableBytes
-        }
-    }
-
-    package var model: String
-    package var family: String
-    package var layerCount: Int
-    package var stages: [Stage]
-    /// Bytes that one token sends over each boundary, frame headers not included.
-    package var boundaryBytesPerToken: ByteCount
-    /// Why this placement, and why not others: sentences.
-    package var reasons: [String]
-
-    package init(
-        model: String, family: String, layerCount: Int, stages: [Stage], boundaryBytesPerToken: ByteCount,
-        reasons: [String]
-    ) {
-        self.model = model
-        self.family = family
-        self.layerCount = layerCount
-        self.stages = stages
-        self.boundaryBytesPerToken = boundaryBytesPerToken
-        self.reasons = reasons
     }
 }
 
@@ -192,6 +151,38 @@ package struct LoadRequest: Sendable, Codable {
     /// Per request, not shared between requests. Nil: the model's own, at most 4096.
     package var contextTokenCount: Int?
     package var sequenceCountMax: Int?
+    /// Nil: the least time per token.
+    package var objective: PlanObjective?
+    /// Nodes, by name or id, that the planner must not use.
+    package var excludedNodes: [String]?
+    /// Nodes that do not exist, for `shoal plan`: what would change if they did. A model cannot be loaded on them.
+    package var imaginedNodes: [ImaginedNode]?
+    /// The prompt that the time to the first token is predicted for; nil means `promptTokenCountDefault`.
+    package var promptTokenCount: Int?
+
+    package static let promptTokenCountDefault = 512
+
+    /// One `NAME=MEMORY` of `--with`.
+    package struct ImaginedNode: Hashable, Sendable, Codable {
+        package var name: String
+        package var memory: ByteCount
+
+        package init(name: String, memory: ByteCount) {
+            self.name = name
+            self.memory = memory
+        }
+
+        /// Reads "NAME=78GB". Throws `.invalidRequest` naming the text that cannot be read.
+        package init(parsing text: String) throws(ShoalError) {
+            let sides = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+            guard sides.count == 2, !sides[0].isEmpty, let memory = ByteCount(parsing: String(sides[1])),
+                memory > .zero
+            else {
+                throw ShoalError(.invalidRequest, "\"\(text)\" is not NAME=MEMORY; write for example big=78GB")
+            }
+            self.init(name: String(sides[0]), memory: memory)
+        }
+    }
 
     package init(model: String, layers: [Assignment] = [], contextTokenCount: Int? = nil, sequenceCountMax: Int? = nil)
     {

@@ -7,6 +7,14 @@ package protocol InferenceService: Sendable {
     /// Throws `modelNotFound`, `unavailable`, `invalidRequest`, `contextOverflow`, `overloaded` before the first event.
     /// Dropping the stream, or cancelling the task that iterates it, cancels the request in every stage.
     func generate(_ request: GenerationRequest) async throws(ShoalError) -> GenerationStream
+
+    /// The gateway is done with an answer and says what it spent on it. Any thread; must not block.
+    func answered(_ request: RequestID, http: TraceReport.HTTP)
+}
+
+extension InferenceService {
+    /// A service without traces has no use for it.
+    package func answered(_ request: RequestID, http: TraceReport.HTTP) {}
 }
 
 /// What the gateway and the command line need to run the cluster.
@@ -20,6 +28,10 @@ package protocol ClusterService: Sendable {
     func stop(_ instance: InstanceID) async throws(ShoalError)
     /// The last lines of the engines of one node (by name) or one instance (by id or model). Throws `notFound`.
     func engineLogs(of nodeOrInstance: String) async throws(ShoalError) -> [EngineLogReport]
+
+    /// Where the time of the latest requests went, latest first; of one request, or nil for all that are remembered.
+    /// Throws `notFound`.
+    func traces(of request: RequestID?) async throws(ShoalError) -> [TraceReport]
 
     /// The nodes that may link with each other, this one included.
     func members() async -> [MemberReport]
@@ -38,17 +50,6 @@ package protocol ClusterService: Sendable {
     func links() async throws(ShoalError) -> ReachReport
     /// What is wrong with the cluster and what to do about it.
     func doctor() async throws(ShoalError) -> DoctorReport
-}
-
-/// A node that measures no links says so instead of showing an empty matrix.
-extension ClusterService {
-    package func links() async throws(ShoalError) -> ReachReport {
-        throw ShoalError(.unavailable, "this node does not measure its links")
-    }
-
-    package func doctor() async throws(ShoalError) -> DoctorReport {
-        throw ShoalError(.unavailable, "this node does not measure its links, so there is nothing to diagnose")
-    }
 }
 
 /// The events of one answer, for one reader.

@@ -83,6 +83,12 @@ package struct RequestID: Hashable, Sendable, Codable, Comparable, CustomStringC
 
     package init(rawValue: UInt64) { self.rawValue = rawValue }
 
+    /// Nil unless `text` is exactly 16 hexadecimal characters.
+    package init?(_ text: String) {
+        guard text.utf8.count == 16, let value = UInt64(text, radix: 16) else { return nil }
+        rawValue = value
+    }
+
     package static func random() -> RequestID { RequestID(rawValue: .random(in: 1...(1 << 53))) }
 
     package var description: String { hexadecimal(rawValue) }

@@ -36,9 +36,28 @@ package struct SamplingParameters: Hashable, Sendable, Codable {
         }
     }
 
+    /// Whether the choice depends on the tokens before.
+    package var looksBack: Bool {
+        penaltyTokenCount > 0 && (repetitionPenalty != 1 || frequencyPenalty != 0 || presencePenalty != 0)
+    }
+
     package static var greedy: SamplingParameters {
         var parameters = SamplingParameters()
         parameters.temperature = 0
         return parameters
+    }
+}
+
+/// What a sampler has to know of its sequence before its first choice.
+package struct SamplerHistory: Hashable, Sendable, Codable {
+    /// The end of the prompt, for penalties; empty when there are none.
+    package var prompt: [TokenID]
+    /// Tokens that an earlier sampler of the same answer chose: penalties count them, the grammar has seen them, and
+    /// their draws of chance are used up.
+    package var output: [TokenID]
+
+    package init(prompt: [TokenID] = [], output: [TokenID] = []) {
+        self.prompt = prompt
+        self.output = output
     }
 }

@@ -10,6 +10,59 @@ extension LoadRequest {
             layers: try LoadRequest.layers(fields),
             contextTokenCount: try fields.integer("contextTokenCount", in: 1...Limits.contextTokenCountMax),
             sequenceCountMax: try fields.integer("sequenceCountMax", in: 1...Limits.sequenceCountMax))
+        objective = try LoadRequest.objective(fields)
+        excludedNodes = try LoadRequest.nodeNames(fields)
+        imaginedNodes = try LoadRequest.imaginedNodes(fields)
+        promptTokenCount = try fields.integer("promptTokenCount", in: 1...Limits.contextTokenCountMax)
+    }
+
+    private static func objective(_ fields: RequestFields) throws(RequestError) -> PlanObjective? {
+        guard let text = try fields.string("objective") else { return nil }
+        guard let objective = PlanObjective(rawValue: text) else {
+            let known = PlanObjective.allCases.map { "\"\($0.rawValue)\"" }.joined(separator: " or ")
+            throw fields.refuse("objective", "must be \(known), not \"\(text)\"")
+        }
+        return objective
+    }
+
+    private static func nodeNames(_ fields: RequestFields) throws(RequestError) -> [String]? {
+        guard let elements = try bounded("excludedNodes", fields) else { return nil }
+        var names: [String] = []
+        for element in elements {
+            guard case .string(let name) = element else { throw fields.refuse("excludedNodes", "must hold names") }
+            names.append(name)
+        }
+        return names
+    }
+
+    /// Each as {"name": N, "memory": BYTES} or as the text of `--with`.
+    private static func imaginedNodes(_ fields: RequestFields) throws(RequestError) -> [ImaginedNode]? {
+        guard let elements = try bounded("imaginedNodes", fields) else { return nil }
+        var nodes: [ImaginedNode] = []
+        for (index, element) in elements.enumerated() {
+            if case .string(let text) = element {
+                do {
+                    nodes.append(try ImaginedNode(parsing: text))
+                } catch {
+                    throw RequestError(error, param: "imaginedNodes[\(index)]")
+                }
+                continue
+            }
+            let node = try RequestFields(element, prefix: "imaginedNodes[\(index)].")
+            guard let memory = try node.integer("memory", in: 1...Int(1) << 60) else {
+                throw node.refuse("memory", "is missing")
+            }
+            nodes.append(ImaginedNode(name: try node.requiredString("name"), memory: ByteCount(memory)))
+        }
+        return nodes
+    }
+
+    private static func bounded(_ name: String, _ fields: RequestFields) throws(RequestError) -> [JSONValue]? {
+        guard let elements = try fields.array(name) else { return nil }
+        guard elements.count <= Limits.peerCountMax else {
+            throw fields.refuse(name, "has \(elements.count) entries; at most \(Limits.peerCountMax) work")
+        }
+        return elements
     }
 
     private static func layers(_ fields: RequestFields) throws(RequestError) -> [Assignment] {

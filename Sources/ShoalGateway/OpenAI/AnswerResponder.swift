@@ -76,6 +76,7 @@ struct AnswerResponder: Sendable {
                 // The status line is long gone: an error event is all that is left to say it with.
                 try await events.send(ErrorTable.json(RequestError(error)))
             }
+            inference.answered(envelope.requestID, http: events.times)
             try await events.finish()
         }
         return Response(status: .ok, headers: headers, body: body)

@@ -9,14 +9,19 @@ internal import Synchronization
 /// Nothing is read until `start`. A connection keeps itself alive until it closes, so whoever has one closes it.
 package final class FrameConnection: Sendable {
     package let eventLoop: any EventLoop
-    private let channel: any Channel
-    private let handler: NIOLoopBound<FrameConnectionHandler>
+    let channel: any Channel
+    let handler: NIOLoopBound<FrameConnectionHandler>
+    /// The node that passes this connection's bytes on between the two ends; nil when there is none.
+    package let relay: String?
     /// Whose key TLS proved, when it has; nil on sockets without TLS.
     let provenPeer: EventLoopFuture<NodeID>?
     private let countsStorage = Mutex(FrameCounts())
 
-    private init(channel: any Channel, handler: FrameConnectionHandler, provenPeer: EventLoopFuture<NodeID>?) {
+    private init(
+        channel: any Channel, handler: FrameConnectionHandler, provenPeer: EventLoopFuture<NodeID>?, relay: String?
+    ) {
         self.channel = channel
+        self.relay = relay
         self.provenPeer = provenPeer
         eventLoop = channel.eventLoop
         self.handler = NIOLoopBound(handler, eventLoop: channel.eventLoop)
@@ -44,14 +49,15 @@ package final class FrameConnection: Sendable {
 
     /// The peer's address in words, for messages.
     package var peerDescription: String {
+        if let relay { return "the other end behind node \(relay)" }
         guard let address = channel.remoteAddress, let port = address.port, let host = address.ipAddress else {
             return "the other process"
         }
         return host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
     }
 
-    /// The peer's address without its port; nil on sockets without one.
-    package var peerHost: String? { channel.remoteAddress?.ipAddress }
+    /// The peer's address without its port; nil on sockets without one, and behind a relay.
+    package var peerHost: String? { relay == nil ? channel.remoteAddress?.ipAddress : nil }
 
     /// Calls `body` when the connection is gone, on its loop.
     func whenClosed(_ body: @escaping @Sendable () -> Void) { channel.closeFuture.whenComplete { _ in body() } }
@@ -65,7 +71,11 @@ package final class FrameConnection: Sendable {
 
     /// Closes, telling the peer why unless the configuration says otherwise. Any thread; later calls do nothing.
     package func close(because error: ShoalError?) {
-        onLoop { $0.close(because: error, sayingGoodbye: true) }
+        onLoop { [channel] handler in
+            // Its bytes are another connection's, whose peer would not understand a goodbye.
+            guard !handler.isHandedOver else { return channel.close(promise: nil) }
+            handler.close(because: error, sayingGoodbye: true)
+        }
     }
 
     /// Gives the frames to `receiver`, from the first one on. Any thread. A later call replaces the receiver.
@@ -75,26 +85,6 @@ package final class FrameConnection: Sendable {
 
     /// Stops delivering, until the next `start`, and sets what the next header may announce. On the loop only.
     func pause(limits: FrameSizeLimits) { handler.value.pause(limits: limits) }
-
-    /// Ends the frames, after the hellos: from now on the channel carries other bytes, behind the same TLS. Returns the
-    /// channel, with `autoRead` off, and what came already. Closing the connection still closes the channel.
-    ///
-    /// Throws `linkLost` when it is closed.
-    package func takeOver() async throws(ShoalError) -> (channel: any Channel, firstBytes: ByteBuffer) {
-        let taken = eventLoop.flatSubmit { [self] () -> EventLoopFuture<ByteBuffer> in
-            do throws(ShoalError) {
-                let unread = try handler.value.takeOver(channel)
-                return channel.pipeline.syncOperations.removeHandler(handler.value).map { unread }
-            } catch {
-                return eventLoop.makeFailedFuture(error)
-            }
-        }
-        do {
-            return (channel, try await taken.get())
-        } catch {
-            throw error as? ShoalError ?? ShoalError(.linkLost, "the connection closed: \(error)")
-        }
-    }
 
     /// What the next header may announce. On the loop only.
     func setLimits(_ limits: FrameSizeLimits) { handler.value.setLimits(limits) }
@@ -112,19 +102,22 @@ package final class FrameConnection: Sendable {
 
     /// The same behind TLS. Its peer is a stranger, who is told nothing, until `trustPeer`.
     static func attach(
-        to channel: any Channel, _ configuration: LinkConfiguration, _ security: LinkSecurity, _ role: LinkSecurity.Role
+        to channel: any Channel, _ configuration: LinkConfiguration, _ security: LinkSecurity,
+        _ role: LinkSecurity.Role,
+        relay: String? = nil
     ) throws -> FrameConnection {
         let provenPeer = try security.secure(channel, role)
         let handler = FrameConnectionHandler(configuration: configuration)
         handler.isPeerTrusted = false
-        return try attach(to: channel, handler, provenPeer: provenPeer)
+        return try attach(to: channel, handler, provenPeer: provenPeer, relay: relay)
     }
 
     private static func attach(
-        to channel: any Channel, _ handler: FrameConnectionHandler, provenPeer: EventLoopFuture<NodeID>?
+        to channel: any Channel, _ handler: FrameConnectionHandler, provenPeer: EventLoopFuture<NodeID>?,
+        relay: String? = nil
     ) throws -> FrameConnection {
         try channel.pipeline.syncOperations.addHandler(handler)
-        let connection = FrameConnection(channel: channel, handler: handler, provenPeer: provenPeer)
+        let connection = FrameConnection(channel: channel, handler: handler, provenPeer: provenPeer, relay: relay)
         handler.connection = connection
         return connection
     }

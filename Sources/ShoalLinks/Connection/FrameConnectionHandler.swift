@@ -5,6 +5,7 @@ internal import ShoalWire
 /// The event loop's half of a `FrameConnection`; every method runs on that loop.
 final class FrameConnectionHandler: ChannelInboundHandler, RemovableChannelHandler {
     typealias InboundIn = ByteBuffer
+    typealias InboundOut = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
     /// Set right after the handler is added; nil once the channel is gone, which ends the cycle of references. A later
@@ -12,6 +13,8 @@ final class FrameConnectionHandler: ChannelInboundHandler, RemovableChannelHandl
     var connection: FrameConnection?
     /// Whether the peer may hear why the connection closes.
     var isPeerTrusted = true
+    /// Whether the bytes are somebody else's now.
+    private(set) var isHandedOver = false
     private let configuration: LinkConfiguration
     private var context: ChannelHandlerContext?
     private var receiver: (any FrameReceiver)?
@@ -22,8 +25,6 @@ final class FrameConnectionHandler: ChannelInboundHandler, RemovableChannelHandl
     /// The stream ended without a close of ours; frames of before may still wait for a receiver.
     private var endedByPeer = false
     private var closeReason: ShoalError?
-    /// Set when the frames ended and bytes of another kind go on.
-    private var takenOver: (any Channel)?
 
     init(configuration: LinkConfiguration) { self.configuration = configuration }
 
@@ -79,18 +80,29 @@ final class FrameConnectionHandler: ChannelInboundHandler, RemovableChannelHandl
         isClosing = true
         closeReason = error
         context?.close(promise: nil)
-        takenOver?.close(promise: nil)
     }
 
-    /// Ends the frames: nothing is read until the channel's new owner does, and closing closes the channel as before.
-    /// Returns what came behind the last frame. Throws `linkLost` on a closed connection.
-    func takeOver(_ channel: any Channel) throws(ShoalError) -> ByteBuffer {
-        guard !isClosing, takenOver == nil else {
-            throw ShoalError(.linkLost, "the connection was closed before it could be used")
-        }
+    /// Leaves the pipeline; what no frame has taken goes to the handlers behind this one.
+    func handOver() {
+        guard let context, !isClosing, !isHandedOver else { return }
+        isHandedOver = true
         receiver = nil
+        let unread = reader.takeUnread()
+        if unread.readableBytes > 0 {
+            context.fireChannelRead(Self.wrapInboundOut(unread))
+            context.fireChannelReadComplete()
+        }
+        context.pipeline.syncOperations.removeHandler(context: context, promise: nil)
+    }
+
+    /// Leaves the pipeline with `autoRead` off; returns what no frame has taken. Nil when the connection is closed, or
+    /// its bytes are somebody else's already.
+    func takeOver() -> ByteBuffer? {
+        guard let context, !isClosing, !isHandedOver else { return nil }
         setAutoRead(false)
-        takenOver = channel
+        isHandedOver = true
+        receiver = nil
+        context.pipeline.syncOperations.removeHandler(context: context, promise: nil)
         return reader.takeUnread()
     }
 

@@ -71,6 +71,18 @@ package final class ControlLink: Sendable {
         }
     }
 
+    /// Whether neither side waits for an answer. Any thread; out of date when it is read.
+    package var isIdle: Bool {
+        get async {
+            await withCheckedContinuation { continuation in
+                connection.eventLoop.execute { [self] in
+                    let state = state.value
+                    continuation.resume(returning: state.requests.count == 0 && state.answering.isEmpty)
+                }
+            }
+        }
+    }
+
     /// Sends a one-way message. Any thread; one caller's events keep their order. Lost when the link closes.
     package func sendEvent(_ description: ByteBuffer) {
         connection.send(Frame(kind: .controlEvent, description: description))

@@ -21,21 +21,24 @@ package final class PendingReply<Value: Sendable>: Sendable {
         }
     }
 
-    /// The first call decides.
-    package func resolve(_ result: Result<Value, ShoalError>) {
-        let continuation = state.withLock { state -> CheckedContinuation<Result<Value, ShoalError>, Never>? in
+    /// The first call decides, and returns true.
+    @discardableResult
+    package func resolve(_ result: Result<Value, ShoalError>) -> Bool {
+        let (continuation, hasDecided) = state.withLock {
+            state -> (CheckedContinuation<Result<Value, ShoalError>, Never>?, Bool) in
             switch state {
             case .empty:
                 state = .resolved(result)
-                return nil
+                return (nil, true)
             case .waiting(let continuation):
                 state = .resolved(result)
-                return continuation
+                return (continuation, true)
             case .resolved:
-                return nil
+                return (nil, false)
             }
         }
         continuation?.resume(returning: result)
+        return hasDecided
     }
 
     /// Waits for the answer; call it once. A cancelled task gets `cancelled`.

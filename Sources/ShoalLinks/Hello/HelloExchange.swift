@@ -80,7 +80,9 @@ final class HelloExchange: FrameReceiver {
     }
 
     func closed(_ connection: FrameConnection, because error: ShoalError?) {
-        end(.failure(error ?? ShoalError(.cancelled, "the link was closed before the hello")))
+        let wasSilent = error == nil || error?.code == .linkLost
+        let meaning = wasSilent ? state.value.opening.meaningOfSilence : nil
+        end(.failure(meaning ?? error ?? ShoalError(.cancelled, "the link was closed before the hello")))
     }
 
     // MARK: What the opening wants

@@ -9,6 +9,13 @@ package struct LinkHello: Sendable, Codable, Hashable {
         /// Micro-batches of one boundary of one instance; `boundary` is the index of the stage they go to, and the
         /// stage count for outputs on their way to the head.
         case data(instance: InstanceID, generation: UInt32, boundary: Int)
+        /// Whatever the node that made the token waits for: it could not dial by itself.
+        case reversed(LinkToken)
+        /// One half of a connection between two other nodes; frames end with the hellos, and the bytes that follow are
+        /// passed on.
+        case relay(LinkToken)
+        /// Measurements: `ping` frames with payload and their answers.
+        case probe
     }
 
     package var protocolNumber: UInt8

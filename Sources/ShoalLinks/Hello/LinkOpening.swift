@@ -125,6 +125,16 @@ struct LinkOpening {
         return (goal == .listen ? [.sendHello(answering: hello)] : []) + [.finish(.link(hello))]
     }
 
+    /// What it means that the peer ends the connection now without a word; nil for nothing in particular.
+    var meaningOfSilence: ShoalError? {
+        guard case .grant = step, let peer else { return nil }
+        return ShoalError(
+            .notAMember,
+            goal == .join
+                ? "node \(peer) does not know this invite; ask for a new one: shoal invite"
+                : "node \(peer) belongs to another cluster: its cluster key is not this node's (--cluster-key)")
+    }
+
     /// Something else than admission or hello came, or what came is damaged, or nothing came in time.
     mutating func failed(_ error: ShoalError) -> [Action] {
         if case .ended = step { return [] }

@@ -25,7 +25,7 @@ package final class LinkSecurity: Sendable {
 
     /// Agreed on by ALPN, so that nothing else that speaks TLS gets any further.
     static let applicationProtocol = "shoal/1"
-    private static let loggedRefusalCountMax = 256
+    private static let versionRefusalCountMax = 16
 
     package let trust: ClusterTrust
     /// In seconds since 1970.
@@ -38,7 +38,14 @@ package final class LinkSecurity: Sendable {
     private struct State {
         var attempts = AttemptLimit()
         var open: [NodeID: [ObjectIdentifier: FrameConnection]] = [:]
-        var loggedRefusals: Set<String> = []
+        var refusals = RefusalLog()
+        var versionRefusals: [String] = []
+
+        mutating func keep(_ refusal: String) {
+            guard !versionRefusals.contains(refusal) else { return }
+            if versionRefusals.count >= LinkSecurity.versionRefusalCountMax { versionRefusals.removeFirst() }
+            versionRefusals.append(refusal)
+        }
     }
 
     /// `unixSeconds` decides whether invites have expired. Throws `internal` when the node's key does not suit TLS.
@@ -124,8 +131,7 @@ package final class LinkSecurity: Sendable {
 
     private func mayTry(_ host: String) -> Bool {
         guard trust.admitsStrangers(now: unixSeconds()) else { return false }
-        let now = Duration.nanoseconds(Int64(clamping: NIODeadline.now().uptimeNanoseconds))
-        return state.withLock { $0.attempts.allows(host, now: now) }
+        return state.withLock { $0.attempts.allows(host, now: Self.uptime) }
     }
 
     // MARK: Open links
@@ -147,13 +153,25 @@ package final class LinkSecurity: Sendable {
         for connection in connections { connection.close(because: MemberList.removed(peer)) }
     }
 
-    /// Says once per kind of reason why somebody at `host` was refused, so that trying again does not fill the log.
+    /// Nodes that dialled this one and do not speak its protocol, in sentences; the last few.
+    package var versionRefusals: [String] { state.withLock { $0.versionRefusals } }
+
+    /// Says once per reason why somebody at `host` was refused, so that trying again does not fill the log.
     func logRefusal(host: String, _ error: ShoalError) {
-        let isNew = state.withLock { state in
-            if state.loggedRefusals.count >= Self.loggedRefusalCountMax { state.loggedRefusals = [] }
-            return state.loggedRefusals.insert("\(host) \(error.code)").inserted
+        let now = Self.uptime
+        let answer = state.withLock { state in
+            let told = "a connection from \(host) was refused: \(error.message)"
+            if error.code == .protocolViolation { state.keep(told) }
+            return state.refusals.note(host: host, reason: error.message, now: now)
         }
-        guard isNew else { return }
-        logger.warning("a connection was refused", metadata: ["host": "\(host)", "reason": "\(error.message)"])
+        var metadata: Logger.Metadata = ["host": "\(host)", "reason": "\(error.message)"]
+        switch answer {
+        case .silence: return
+        case .tell: break
+        case .tellLast: metadata["note"] = "more of these are not logged for \(RefusalLog.period)"
+        }
+        logger.warning("a connection was refused", metadata: metadata)
     }
+
+    private static var uptime: Duration { .nanoseconds(Int64(clamping: NIODeadline.now().uptimeNanoseconds)) }
 }

@@ -27,6 +27,10 @@ package struct FamilyRecipe: Sendable, Hashable {
     /// Set if some layers attend to a window only: the period of the pattern when the file has none, where the last
     /// layer of each period attends to everything. Stages get the pattern written out for their own layers.
     package var slidingWindowPeriod: Int?
+    /// Queries are scaled before attention, not within it; shows in the size of compute buffers.
+    package var scalesQueries = false
+    /// The residual is the first operand of a layer's last sum; shows in the size of compute buffers.
+    package var addsResidualFirst = false
     /// A layer count that by itself changes the arithmetic of the family, so that neither may a model of that many
     /// layers be cut nor a stage of another model be that long.
     package var peculiarLayerCount: Int?
@@ -51,7 +55,7 @@ package struct FamilyRecipe: Sendable, Hashable {
         // src/models/qwen3.cpp: as qwen2 with per-head norms inside the blocks.
         FamilyRecipe(family: "qwen3"),
         // src/models/phi3.cpp: a sliding window key is read and switched off (:13-23): plain KV whatever the file says.
-        FamilyRecipe(family: "phi3"),
+        FamilyRecipe(family: "phi3", scalesQueries: true, addsResidualFirst: true),
         // src/models/mamba.cpp: recurrent; `llama_memory_recurrent::seq_rm` refuses partial removal
         // (llama-memory-recurrent.cpp:161).
         FamilyRecipe(family: "mamba", memory: .recurrent),
@@ -61,7 +65,8 @@ package struct FamilyRecipe: Sendable, Hashable {
         // not declare a window (llama-model.cpp:2807, 2857), and then uses the same rope base for the same full
         // attention; 62 layers mean another attention scale (:19-30).
         FamilyRecipe(
-            family: "gemma3", embeddingScale: .squareRootOfWidth, slidingWindowPeriod: 6, peculiarLayerCount: 62),
+            family: "gemma3", embeddingScale: .squareRootOfWidth, slidingWindowPeriod: 6, scalesQueries: true,
+            peculiarLayerCount: 62),
     ]
 
     private static let table = Dictionary(uniqueKeysWithValues: all.map { ($0.family, $0) })

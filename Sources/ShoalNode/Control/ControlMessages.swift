@@ -1,5 +1,6 @@
 package import ShoalCore
 package import ShoalEngine
+package import ShoalReach
 package import ShoalStore
 package import ShoalTrust
 
@@ -106,6 +107,11 @@ package enum ControlRequest: Sendable, Codable {
     case generate(GenerationRequest, InstanceID)
     /// Of the stages held by the receiver; nil means of all instances.
     case engineLogs(InstanceID?)
+    /// Of requests that a head on the receiver computed; nil means all that are remembered.
+    case traces(RequestID?)
+    case dialBack(DialBack)
+    case openRelay(RelayOrder)
+    case joinRelay(RelayOffer)
 }
 
 /// Answers to `ControlRequest`.
@@ -115,6 +121,7 @@ package enum ControlReply: Sendable, Codable {
     case stage(StageSnapshot)
     case instance(InstanceReport)
     case engineLogs([EngineLogReport])
+    case traces([TraceReport])
 }
 
 /// One-way messages between nodes; JSON in `controlEvent` frames.
@@ -123,8 +130,10 @@ package enum ControlEvent: Sendable, Codable {
     case node(NodeAnnouncement)
     /// The instances whose head is the sender; the receiver forgets others of that head.
     case instances([InstanceReport])
-    /// Links that the sender knows, so that nodes with a common peer find each other.
-    case linkAddresses([String])
+    /// Whom the sender is linked with, so that nodes with a common peer find each other.
+    case peers([KnownPeer])
+    /// What the sender found out about who can be reached where.
+    case reach([ReachRow])
     /// Who belongs to the cluster and who never will again; when a link opens, and when it changes.
     case members([MemberRecord])
     case stageProgress(InstanceID, generation: UInt32, stageIndex: Int, fraction: Double)
@@ -147,4 +156,24 @@ package struct NodeAnnouncement: Sendable, Codable, Hashable {
     /// What a new stage could take: the machine's available memory, or what is left of `--memory`.
     package var memoryAvailable: ByteCount
     package var shoalVersion: String
+    package var protocolNumber = ShoalVersion.protocolNumber
+    /// What its engines are built from; empty when not known.
+    package var engineBuild = ""
+    /// HOST:PORT where others may dial it, best first.
+    package var addresses: [String] = []
+    /// The IP addresses of its interfaces, whether it listens there or not.
+    package var interfaces: [String] = []
+    /// Its clock when it said this.
+    package var unixMilliseconds: Int64 = 0
+    /// Nil until it has been measured.
+    package var speed: NodeSpeed?
+}
+
+/// A node that the sender is linked with.
+package struct KnownPeer: Sendable, Codable, Hashable {
+    package var id: NodeID
+    /// HOST:PORT where it may be dialled.
+    package var addresses: [String]
+    /// Whether the sender's link to it goes through no third node, so that the sender could be that node for others.
+    package var isDirect: Bool
 }

@@ -2,7 +2,7 @@ import ShoalCore
 import ShoalLinks
 
 /// The nodes that this one has or wants links to, as a value. Several links to one peer are normal (both sides
-/// dialled); the oldest living one is used.
+/// dialled); the oldest living direct one is used.
 struct PeerTable {
     /// A connected node.
     struct Peer {
@@ -62,7 +62,9 @@ struct PeerTable {
     mutating func add(_ link: ControlLink, hello: LinkHello) -> Bool {
         var peer = connected[hello.nodeID] ?? Peer(hello: hello, announcement: nil, links: [])
         peer.hello = hello
-        peer.links.append(link)
+        // Direct links before relayed ones, old ones before new ones.
+        let place = link.isRelayed ? nil : peer.links.firstIndex(where: \.isRelayed)
+        peer.links.insert(link, at: place ?? peer.links.endIndex)
         defer { connected[hello.nodeID] = peer }
         return peer.links.count == 1
     }
@@ -80,6 +82,9 @@ struct PeerTable {
     }
 
     func link(to node: NodeID) -> ControlLink? { connected[node]?.links.first }
+
+    /// One that goes through no third node.
+    func directLink(to node: NodeID) -> ControlLink? { connected[node]?.links.first { !$0.isRelayed } }
 
     /// Connected nodes and addresses that cannot be reached, sorted by name.
     func reports() -> [NodeReport] {

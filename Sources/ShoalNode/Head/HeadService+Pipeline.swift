@@ -18,7 +18,7 @@ extension HeadService {
             try await connectStages(generation)
             guard generation == lifecycle.generation else { return }
             makeScheduler()
-            post(.configureSampler(Self.warmUpSequence, .greedy)) { head, error in
+            post(.configureSampler(Self.warmUpSequence, .greedy, SamplerHistory())) { head, error in
                 head.perform(head.lifecycle.warmUpFailed(generation: generation, error: error, now: head.now))
             }
             let entry = BatchEntry(
@@ -48,6 +48,7 @@ extension HeadService {
         guard generation == lifecycle.generation else { return link.close(because: nil) }
         firstStageLink = link
         link.start(FirstStageLinkReceiver(head: self, generation: generation))
+        startPings()
     }
 
     private func makeScheduler() {
@@ -58,9 +59,17 @@ extension HeadService {
             sequenceCountMax: order.sequenceCountMax)
         configuration.microBatchTokenCountMax = limits.microBatchTokenCountMax
         configuration.promptChunkTokenCountMax = limits.promptChunkTokenCountMax
-        configuration.microBatchesInFlightMax = min(limits.microBatchesInFlightMax, order.stages.count)
+        configuration.stageCount = order.stages.count
+        configuration.microBatchesInFlightMax = limits.microBatchesInFlightMax
         configuration.canRemovePartialSequences = stageLoads.allSatisfy { $0?.canRemovePartialSequences ?? true }
         scheduler = HeadScheduler(configuration: configuration)
+    }
+
+    /// Takes what a stage looks like now; its times pace the scheduler.
+    func noticed(_ snapshot: StageSnapshot, ofStage index: Int) {
+        snapshots[index] = snapshot
+        guard let costs = snapshot.status?.costs else { return }
+        scheduler?.stageMeasured(index, costs, now: now)
     }
 
     /// Tells the last stage's engine something, in order with the micro-batches.
@@ -73,6 +82,7 @@ extension HeadService {
     }
 
     func send(_ batch: MicroBatch) throws(ShoalError) {
+        tracer.sending(batch, now: now) { scheduler?.owner(of: $0) }
         let frame = try MicroBatchDescription(batch: batch, activations: nil)
             .frame(instance: order.id, generation: lifecycle.generation)
         if order.stages.count == 1 {
@@ -104,6 +114,7 @@ extension HeadService {
             return perform(lifecycle.warmUpSucceeded(generation: frame.generation, now: now))
         }
         let outputs = try OutputsDescription(decoding: frame)
+        tracer.arrived(batchNumber: frame.number, stages: outputs.stages, now: now)
         perform(
             scheduler?.outputsArrived(
                 batchNumber: frame.number, generation: frame.generation, tokens: outputs.tokens, now: now) ?? [])
@@ -138,6 +149,7 @@ private final class FirstStageLinkReceiver: FrameReceiver {
     }
 
     func received(_ frame: Frame, on connection: FrameConnection) {
+        if frame.kind == .pong { return head.assumeIsolated { $0.firstLinkPonged(frame.number) } }
         connection.close(because: ShoalError(.protocolViolation, "stage 0 sent a frame to the head's data link"))
     }
 

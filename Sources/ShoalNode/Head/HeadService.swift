@@ -44,6 +44,11 @@ package actor HeadService {
     private var stopWaiters: [CheckedContinuation<Void, Never>] = []
     private var hasEnded = false
     private var isRefreshing = false
+    /// Where the time of the latest requests went.
+    var tracer = RequestTracer()
+    /// The link to the first stage, measured.
+    var firstLinkTimes = StageClock()
+    var firstLinkPings: RepeatedTask?
 
     /// Takes a request's events, in order, on the data loop. Must not block.
     package typealias Sink = @Sendable (GenerationEvent) -> Void
@@ -88,7 +93,7 @@ package actor HeadService {
             let reply = try? await node.ask(
                 stage.node, .inspectStage(order.id), deadline: node.configuration.limits.requestDeadline)
             // A stage that cannot be asked keeps its last snapshot; its loss is noticed elsewhere.
-            if case .stage(let snapshot)? = reply { snapshots[index] = snapshot }
+            if case .stage(let snapshot)? = reply { noticed(snapshot, ofStage: index) }
         }
         guard !hasEnded else { return }
         changed()
@@ -146,7 +151,7 @@ package actor HeadService {
             logger.info("instance ready", metadata: ["generation": "\(generation)"])
             perform(scheduler?.pipelineReady(generation: generation, now: now) ?? [])
         case .failRequests(let error):
-            logger.warning("requests failed", metadata: ["error": "\(error)"])
+            logger.warning("the pipeline was lost", metadata: ["error": "\(error)"])
             closeFirstStageLink()
             perform(scheduler?.pipelineLost(error) ?? [])
         case .becameFailed(let error):
@@ -277,6 +282,10 @@ package actor HeadService {
     func closeFirstStageLink() {
         let link = firstStageLink
         firstStageLink = nil
+        firstLinkPings?.cancel()
+        firstLinkPings = nil
+        firstLinkTimes.reset()
+        tracer.pipelineLost()
         link?.close(because: nil)
     }
 
@@ -298,6 +307,8 @@ package actor HeadService {
         }
         report.runningRequestCount = scheduler?.runningRequestCount ?? 0
         report.queuedRequestCount = scheduler?.queuedRequestCount ?? 0
+        report.cachedSequenceCount = scheduler?.cachedSequences.count ?? 0
+        report.counters = scheduler?.counters ?? HeadCounters()
         return report
     }
 
@@ -315,7 +326,8 @@ package actor HeadService {
         report.problem = state.problem?.message
         if let snapshot = snapshots[index] {
             report.engineProcessID = snapshot.engineProcessID
-            report.sequencesInUse = snapshot.status?.sequencesInUse ?? []
+            let cached = Set(scheduler?.cachedSequences ?? [])
+            report.sequencesInUse = (snapshot.status?.sequencesInUse ?? []).filter { !cached.contains($0) }
             report.boundaryBytesSent = snapshot.boundaryBytesSent
             report.boundaryTokenCount = snapshot.boundaryTokenCount
             report.weightBytesReceived = snapshot.weightBytesReceived

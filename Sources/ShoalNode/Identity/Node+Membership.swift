@@ -11,16 +11,11 @@ extension Node {
     package func members() async -> [MemberReport] { security.trust.members.map(report) }
 
     package func forget(_ text: String) async throws(ShoalError) -> MemberReport {
-        let matches = security.trust.members.filter { member in
-            member.name == text || text.count >= Self.idPrefixCountMin && member.nodeID.rawValue.hasPrefix(text)
-        }
-        guard let member = matches.first else {
+        let members = security.trust.members
+        guard let index = try NodeNaming.index(of: text, among: members.map { ($0.name, $0.nodeID) }) else {
             throw ShoalError(.notFound, "no member is called \"\(text)\" or has an id that begins so; see shoal forget")
         }
-        guard matches.count == 1 else {
-            let ids = matches.map(\.nodeID.rawValue).joined(separator: ", ")
-            throw ShoalError(.invalidRequest, "\(matches.count) members match \"\(text)\"; name one by its id: \(ids)")
-        }
+        let member = members[index]
         try security.trust.forget(member.nodeID, now: UnixClock.seconds())
         return report(member)
     }
@@ -68,6 +63,17 @@ extension Node {
         }
     }
 
+    /// Stores again what a full disk refused, until the task is cancelled.
+    func keepMembershipStored() async {
+        // Cancellation ends the wait, and the loop with it.
+        while (try? await Task.sleep(for: configuration.limits.announcementInterval)) != nil {
+            let trust = security.trust
+            let stored = try? await NIOThreadPool.singleton.runIfActive { try trust.storeIfBehind() }
+            // What fails was logged when it changed, and is tried again.
+            if stored == true { logger.notice("the cluster's state is stored again") }
+        }
+    }
+
     /// Tells every change of the member list to all peers, until the task is cancelled. A change that a peer told is
     /// told on; what everybody knows already changes nothing, and so ends the telling.
     func spreadMembership() async {
@@ -80,8 +86,6 @@ extension Node {
             broadcast(.members(security.trust.records))
         }
     }
-
-    private static let idPrefixCountMin = 8
 
     private func report(_ member: Member) -> MemberReport {
         MemberReport(
@@ -106,6 +110,7 @@ extension Node {
     /// Where a new node may dial this one, and what to know about it. A node that listens everywhere names the
     /// addresses of its interfaces.
     private func invitedAddresses() -> (addresses: [String], notice: String?) {
+        if let advertised = configuration.advertisedAddress { return ([advertised], nil) }
         guard let bound = try? LinkAddress(parsing: linkAddress) else { return ([linkAddress], nil) }
         if bound.isLoopback {
             let notice =

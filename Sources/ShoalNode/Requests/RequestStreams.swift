@@ -50,6 +50,9 @@ final class RequestStreams: Sendable {
         waiting.withLock { $0.removeValue(forKey: id) } != nil
     }
 
+    /// Whether an answer is to come over `link`.
+    func use(_ link: ControlLink) -> Bool { waiting.withLock { $0.values.contains { $0.link === link } } }
+
     /// Ends every answer that was to come over `link`; nil means every answer.
     func fail(allOver link: ControlLink?, with error: ShoalError) {
         let lost = waiting.withLock { table -> [RequestID] in

@@ -49,6 +49,10 @@ package actor StageHost {
     /// Engines that are being started; `unload` waits for them, so that none is left when it returns.
     private var launchCount = 0
     private var launchWaiters: [CheckedContinuation<Void, Never>] = []
+    private var times = StageClock()
+    private var pings: RepeatedTask?
+    private let clock = ContinuousClock()
+    private let startedAt: ContinuousClock.Instant
     private var boundaryByteCount = 0
     private var boundaryTokenCount = 0
     private var bulkByteCount = 0
@@ -57,6 +61,7 @@ package actor StageHost {
         instance: InstanceID, eventLoop: any EventLoop, launcher: any EngineLauncher, logger: Logger,
         dial: @escaping Dial, notify: @escaping @Sendable (StageNotice) -> Void
     ) {
+        startedAt = clock.now
         self.instance = instance
         self.eventLoop = eventLoop
         self.launcher = launcher
@@ -91,6 +96,21 @@ package actor StageHost {
     /// The file that a living engine holds its stage of; nil when there is none to be reused.
     package var loadedPath: String? { engine != nil && loaded != nil ? assignment?.load.path : nil }
 
+    /// What a stage's engine holds.
+    struct Held: Sendable {
+        var model: String
+        var path: String
+        var layers: LayerRange
+        var loaded: StageLoaded
+    }
+
+    /// Nil while no engine has loaded the stage.
+    var held: Held? {
+        guard let assignment, let loaded, engine != nil else { return nil }
+        return Held(
+            model: assignment.model.name, path: assignment.load.path, layers: assignment.load.layers, loaded: loaded)
+    }
+
     /// Opens the way to the next stage. The last stage has none.
     package func connect(generation: UInt32) async throws(ShoalError) {
         guard let order = assignment, order.generation == generation else {
@@ -104,6 +124,9 @@ package actor StageHost {
         }
         downstream = connection
         connection.start(self)
+        pings = eventLoop.scheduleRepeatedTask(initialDelay: .zero, delay: .seconds(1)) { [weak self] _ in
+            self?.assumeIsolated { $0.ping() }
+        }
     }
 
     /// Takes the data connection of the stage before this one.
@@ -136,7 +159,9 @@ package actor StageHost {
     package func receiveFromUpstream(_ frame: Frame) {
         guard let order = assignment, frame.generation == order.generation else { return }
         switch frame.kind {
-        case .microBatch: engine?.connection.send(frame)
+        case .microBatch:
+            times.gave(frame.number, now: now)
+            engine?.connection.send(frame)
         case .microBatchFailed: passOn(frame)
         default: bulkByteCount += frame.payload.readableBytes
         }
@@ -239,6 +264,9 @@ package actor StageHost {
         let links = [upstream, downstream]
         upstream = nil
         downstream = nil
+        pings?.cancel()
+        pings = nil
+        times.reset()
         for link in links { link?.close(because: nil) }
     }
 }
@@ -249,7 +277,10 @@ extension StageHost: FrameReceiver {
             if connection === host.engine?.connection {
                 host.receiveFromEngine(frame)
             } else if connection === host.upstream {
+                if frame.kind == .ping { return connection.send(Frame(kind: .pong, number: frame.number)) }
                 host.receiveFromUpstream(frame)
+            } else if connection === host.downstream, frame.kind == .pong {
+                host.times.ponged(frame.number, now: host.now)
             }
         }
     }
@@ -262,8 +293,18 @@ extension StageHost: FrameReceiver {
 
     private func receiveFromEngine(_ frame: Frame) {
         guard let order = assignment, frame.generation == order.generation else { return }
+        var frame = frame
+        if let duration = times.took(frame.number, now: now) {
+            frame.setHostTimes(
+                engine: StageTimes.microseconds(duration), link: StageTimes.microseconds(times.roundTrip ?? .zero))
+        }
         passOn(frame)
     }
+
+    private var now: Duration { clock.now - startedAt }
+
+    /// Once a second, so that traces can tell the link from the computation.
+    private func ping() { downstream?.send(Frame(kind: .ping, number: times.pings(now: now))) }
 
     /// To the next stage, or to the head.
     private func passOn(_ frame: Frame) {

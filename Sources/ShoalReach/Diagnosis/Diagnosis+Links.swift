@@ -2,10 +2,11 @@ internal import ShoalCore
 internal import ShoalDiscovery
 internal import ShoalLinks
 
-/// What is wrong between nodes. One line per pair, direction and address that does not work.
+/// What is wrong between nodes. One line per pair, direction and address that does not work; of a node that is away,
+/// which has its own line, addresses would add nothing.
 extension Diagnosis {
     func links() -> [DoctorCheck] {
-        let rows = matrix.rows.filter { facts($0.from) != nil && facts($0.to) != nil }
+        let rows = matrix.rows.filter { facts($0.from)?.isLinked == true && facts($0.to)?.isLinked == true }
         guard !rows.isEmpty else { return [] }
         var checks = rows.compactMap(problem)
         checks += pairs().compactMap(pairProblem)
@@ -15,8 +16,6 @@ extension Diagnosis {
 
     private func problem(_ row: ReachRow) -> DoctorCheck? {
         if row.state == .open { return quality(row) }
-        // The node is away: one line says so, and its addresses add nothing.
-        guard facts(row.to)?.isLinked == true else { return nil }
         let (finding, advice) = sentence(row)
         return DoctorCheck(severity(row), finding, advice: advice)
     }
@@ -33,7 +32,7 @@ extension Diagnosis {
         let from = name(row.from)
         let to = name(row.to)
         let port = port(row)
-        if let wrong = wrongAddress(row) { return wrong }
+        if let wrong = wrongAddress(row) ?? wrongInterface(row) { return wrong }
         switch row.state {
         case .refused:
             return (
@@ -65,6 +64,54 @@ extension Diagnosis {
                 + "it has \(own)",
             "correct the address given with --peer, or remove it: discovery finds the right one by itself"
         )
+    }
+
+    /// The two share a network, but the node listens in another one.
+    private func wrongInterface(_ row: ReachRow) -> (finding: String, advice: String)? {
+        guard let target = facts(row.to), let source = facts(row.from), !target.listensAt.isEmpty,
+            row.state == .timedOut || row.state == .unreachable, matrix.best(from: row.from, to: row.to) == nil,
+            let shared = target.addresses.first(where: { address in
+                !target.listensAt.contains(address) && source.addresses.contains { isNear($0, address) }
+            })
+        else { return nil }
+        let port = port(row)
+        return (
+            "\(name(row.from)) does not reach \(name(row.to)) at \(row.address), and \(name(row.to)) does not listen "
+                + "at \(shared), in the network that they share",
+            "on \(name(row.to)), restart with --link 0.0.0.0:\(port), or --link \(shared):\(port)"
+        )
+    }
+
+    /// Nodes that nobody on another machine can dial, by their own choice.
+    func listeners() -> [DoctorCheck] {
+        nodes.filter { $0.isLinked && isLocalOnly($0) && hasOtherMachines(than: $0) }.map { node in
+            DoctorCheck(
+                .warning, "\(name(node.id)) takes links from its own machine only, so nobody else can dial it",
+                advice: "on \(name(node.id)), restart with --link 0.0.0.0:\(node.linkPort ?? 7461)")
+        }
+    }
+
+    private func isLocalOnly(_ node: NodeFacts) -> Bool {
+        !node.listensAt.isEmpty && node.listensAt.allSatisfy { IPAddress($0)?.addressClass == .loopback }
+    }
+
+    private func hasOtherMachines(than node: NodeFacts) -> Bool {
+        let own = Set(outward(node))
+        return nodes.contains { other in
+            other.id != node.id && (!other.isLinked || own.isDisjoint(with: outward(other)))
+        }
+    }
+
+    private func outward(_ node: NodeFacts) -> [String] {
+        node.addresses.filter { IPAddress($0)?.addressClass != .loopback }
+    }
+
+    /// Within the network that homes usually have; the real size is not told.
+    private func isNear(_ one: String, _ other: String) -> Bool {
+        guard let one = IPAddress(one), let other = IPAddress(other), one.isVersion4, other.isVersion4,
+            one.addressClass != .loopback
+        else { return false }
+        return one.isIn(networkOf: other, prefixLength: 24)
     }
 
     private func listensElsewhere(_ row: ReachRow) -> String {

@@ -9,15 +9,15 @@ package struct Diagnosis: Sendable {
     let matrix: ReachMatrix
     private let byID: [NodeID: NodeFacts]
 
-    /// `nodes` holds every member, also those that cannot be reached now. `notices` are sentences of discovery that
-    /// concern people, such as another protocol version on the network.
+    /// `nodes` holds every member, also those that cannot be reached now. `others` is what somebody else found, such as
+    /// another protocol version on the network.
     package static func report(
-        nodes: [NodeFacts], matrix: ReachMatrix, notices: [String] = []
+        nodes: [NodeFacts], matrix: ReachMatrix, others: [DoctorCheck] = []
     ) -> DoctorReport {
         let diagnosis = Diagnosis(nodes: nodes, matrix: matrix)
         let groups = [
             diagnosis.presence(), diagnosis.names(), diagnosis.versions(), diagnosis.engines(), diagnosis.clocks(),
-            diagnosis.links(), notices.map { DoctorCheck(.warning, $0) },
+            diagnosis.listeners(), diagnosis.links(), others,
         ]
         return DoctorReport(checks: groups.flatMap(\.self))
     }
@@ -58,7 +58,8 @@ package struct Diagnosis: Sendable {
     }
 
     private func versions() -> [DoctorCheck] {
-        let protocols = Set(nodes.map(\.protocolNumber))
+        let linked = linked
+        let protocols = Set(linked.map(\.protocolNumber))
         if protocols.count > 1 {
             return [
                 DoctorCheck(
@@ -66,8 +67,8 @@ package struct Diagnosis: Sendable {
                     advice: "install the same Shoal version on all")
             ]
         }
-        guard Set(nodes.map(\.shoalVersion)).count > 1 else {
-            return nodes.first.map { [DoctorCheck(.pass, "all run Shoal \($0.shoalVersion)")] } ?? []
+        guard Set(linked.map(\.shoalVersion)).count > 1 else {
+            return linked.first.map { [DoctorCheck(.pass, "all run Shoal \($0.shoalVersion)")] } ?? []
         }
         return [
             DoctorCheck(
@@ -77,7 +78,7 @@ package struct Diagnosis: Sendable {
     }
 
     private func engines() -> [DoctorCheck] {
-        let known = nodes.filter { !$0.engineBuild.isEmpty }
+        let known = linked.filter { !$0.engineBuild.isEmpty }
         guard Set(known.map(\.engineBuild)).count > 1 else {
             return known.first.map { [DoctorCheck(.pass, "all have engine build \($0.engineBuild)")] } ?? []
         }
@@ -91,7 +92,7 @@ package struct Diagnosis: Sendable {
     }
 
     private func clocks() -> [DoctorCheck] {
-        let known = nodes.filter { $0.clockOffsetSeconds != nil }
+        let known = linked.filter { $0.clockOffsetSeconds != nil }
         let wrong = known.filter { abs($0.clockOffsetSeconds ?? 0) > Self.clockSkewMax }
         guard !wrong.isEmpty else {
             return known.isEmpty ? [] : [DoctorCheck(.pass, "clocks agree within \(Int(Self.clockSkewMax)) s")]
@@ -106,8 +107,11 @@ package struct Diagnosis: Sendable {
     }
 
     private func listed(_ value: (NodeFacts) -> String) -> String {
-        nodes.map { "\(name($0.id)) \(value($0))" }.joined(separator: ", ")
+        linked.map { "\(name($0.id)) \(value($0))" }.joined(separator: ", ")
     }
+
+    /// Of the others nothing is known.
+    private var linked: [NodeFacts] { nodes.filter(\.isLinked) }
 
     private func counted(_ count: Int, _ noun: String) -> String { count == 1 ? "1 \(noun)" : "all \(count) \(noun)s" }
 

@@ -10,6 +10,8 @@ package struct NodeFacts: Hashable, Sendable, Codable {
     package var engineBuild: String
     /// IP addresses of its interfaces, as text.
     package var addresses: [String]
+    /// The IP addresses among them where it accepts links; empty when not known.
+    package var listensAt: [String] = []
     /// Where it accepts links; nil when it accepts none.
     package var linkPort: UInt16?
     /// Whether anybody has a link to it now.

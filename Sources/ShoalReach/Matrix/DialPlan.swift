@@ -20,6 +20,13 @@ package struct DialPlan: Hashable, Sendable {
     package var way: Way
     package var reasons: [String]
 
+    package init(first: NodeID, second: NodeID, way: Way, reasons: [String]) {
+        self.first = first
+        self.second = second
+        self.way = way
+        self.reasons = reasons
+    }
+
     /// Decides for a connection that `first` wants to `second`. `name` turns ids into names for the reasons; `members`
     /// are the nodes that may relay.
     package static func decide(
@@ -33,13 +40,13 @@ package struct DialPlan: Hashable, Sendable {
             return DialPlan(
                 first: first, second: second, way: .dial(by: row.from, address: row.address), reasons: reasons)
         }
+        guard !forward.isEmpty || !backward.isEmpty else {
+            return DialPlan(first: first, second: second, way: .untested, reasons: ["nothing was measured yet"])
+        }
         let blocked = [words(forward, first, second, name), words(backward, second, first, name)]
         if let relay = relay(first, second, matrix, members) {
             let reason = "\(name(relay)) reaches both"
             return DialPlan(first: first, second: second, way: .relay(through: relay), reasons: blocked + [reason])
-        }
-        guard !forward.isEmpty else {
-            return DialPlan(first: first, second: second, way: .untested, reasons: ["nothing was measured yet"])
         }
         return DialPlan(
             first: first, second: second, way: .blocked, reasons: blocked + ["no third node reaches both"])

@@ -65,7 +65,7 @@ package struct ReachRow: Hashable, Sendable, Codable {
     }
 
     static let addressByteCountMax = 262
-    static let detailByteCountMax = 512
+    package static let detailByteCountMax = 512
 
     /// Whether a row that came from another node may be kept.
     var isPlausible: Bool {

@@ -10,6 +10,8 @@ package struct LinkProbeSchedule: Sendable {
         /// Dial every known address again.
         package var dialInterval = Duration.seconds(600)
         package var pingInterval = Duration.seconds(60)
+        /// A link that is new is left alone for so long before its throughput is measured: work may begin at once.
+        package var bulkDelay = Duration.seconds(10)
         /// 10 MB cost a slow WiFi a second.
         package var bulkInterval = Duration.seconds(6 * 3600)
         /// A measurement that failed is tried again after so long.
@@ -66,6 +68,7 @@ package struct LinkProbeSchedule: Sendable {
         peer.isReachable = isLinked
         if isLinked {
             peer.pingDue = now
+            peer.bulkDue = max(peer.bulkDue, now + configuration.bulkDelay)
         } else {
             // Something changed: what was open may be closed now.
             for address in peer.dialDue.keys { peer.dialDue[address] = now }
@@ -78,9 +81,12 @@ package struct LinkProbeSchedule: Sendable {
 
     /// Interfaces changed: everything is dialled again.
     package mutating func interfacesChanged(now: Duration) {
-        for node in peers.keys {
-            for address in peers[node]?.dialDue.keys.map(\.self) ?? [] { peers[node]?.dialDue[address] = now }
-        }
+        for node in peers.keys { recheck(node, now: now) }
+    }
+
+    /// A dial that this schedule did not ask for failed: what is known of the node is out of date.
+    package mutating func recheck(_ node: NodeID, now: Duration) {
+        for address in peers[node]?.dialDue.keys.map(\.self) ?? [] { peers[node]?.dialDue[address] = now }
     }
 
     package mutating func forget(_ node: NodeID) { peers[node] = nil }

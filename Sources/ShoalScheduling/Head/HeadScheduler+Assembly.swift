@@ -9,17 +9,19 @@ extension HeadScheduler {
 
     private mutating func admitQueued(now: Duration) -> [HeadSchedulerAction] {
         var actions: [HeadSchedulerAction] = []
-        while let queued = queue.first, let index = slots.firstIndex(where: \.isFree) {
-            let sequence = SequenceID(rawValue: Int32(index))
+        while let queued = queue.first {
             let outputTokenCountMax = outputTokenCountMax(of: queued.request)
-            let running = RunningRequest(
-                queued, sequence: sequence, outputTokenCountMax: outputTokenCountMax, now: now)
-            guard reservedCellCount + running.reservedCellCount <= configuration.kvTokenCapacity else { break }
+            let reserved = queued.request.promptTokens.count + outputTokenCountMax
+            guard let sequence = takeSequence(for: queued.request, reservedCellCount: reserved) else { break }
             queue.removeFirst()
-            slots[index].occupant = .running(running)
+            admissionCount += 1
+            let running = RunningRequest(
+                queued, sequence: sequence, outputTokenCountMax: outputTokenCountMax, admissionNumber: admissionCount,
+                now: now)
+            slots[Int(sequence.rawValue)].occupant = .running(running)
             sequences[queued.request.id] = sequence
             promptTurns.append(sequence)
-            actions.append(.configureSampler(sequence, queued.request.sampling))
+            actions.append(.configureSampler(sequence, queued.request.sampling, running.samplerHistory))
         }
         return actions
     }
@@ -32,22 +34,46 @@ extension HeadScheduler {
 
     private mutating func sendDue(now: Duration) -> [HeadSchedulerAction] {
         var actions: [HeadSchedulerAction] = []
-        while inFlight.count < configuration.microBatchesInFlightMax {
-            var entries = takeDecodeEntries()
-            entries += takePromptEntries(room: configuration.microBatchTokenCountMax - entries.count, now: now)
-            // Removals ride along; they travel alone only when nothing else will.
-            guard !entries.isEmpty || (inFlight.isEmpty && !pendingRemovals.isEmpty) else { break }
-            actions.append(.send(makeBatch(entries, now: now)))
+        while inFlight.count < configuration.microBatchesInFlightMax, let batch = nextBatch(now: now) {
+            actions.append(.send(batch))
         }
         return actions
     }
 
-    private mutating func makeBatch(_ entries: [BatchEntry], now: Duration) -> MicroBatch {
+    /// Nil when nothing is due, or enough is under way.
+    private mutating func nextBatch(now: Duration) -> MicroBatch? {
+        let decodingCount = decodeTurns.count { !isPaused($0) }
+        let groups = pacing.groups(of: decodingCount)
+        let decoding = inFlight.count(where: \.isDecoding) < groups.count ? takeDecodeEntries(groups.size) : []
+        let chunk = pacing.promptChunk(
+            promptTokenCount: promptTurns.reduce(0) {
+                $0 + (slots[Int($1.rawValue)].running?.promptRemainingCount ?? 0)
+            },
+            decodeTokenCount: decoding.isEmpty && decodingCount > 0 ? groups.size : decoding.count)
+        let depth = pacing.depth(tokenCount: decoding.count + chunk, hasAnswers: decodingCount > 0)
+        var operations: [KVOperation] = []
+        var prompts: [BatchEntry] = []
+        if !promptTurns.isEmpty, !decoding.isEmpty || inFlight.count < depth {
+            operations = startPrompts(now: now)
+            prompts = takePromptEntries(room: min(chunk, configuration.microBatchTokenCountMax - decoding.count))
+        }
+        // Removals ride along; they travel alone only when nothing else will.
+        let mustRemove = inFlight.isEmpty && !pendingRemovals.isEmpty
+        guard !decoding.isEmpty || !prompts.isEmpty || mustRemove else { return nil }
+        return makeBatch(operations, decoding + prompts, isDecoding: !decoding.isEmpty, now: now)
+    }
+
+    private mutating func makeBatch(
+        _ operations: [KVOperation], _ entries: [BatchEntry], isDecoding: Bool, now: Duration
+    ) -> MicroBatch {
         assert(entries.count <= configuration.microBatchTokenCountMax)
         let batch = MicroBatch(
-            number: nextBatchNumber, kvOperations: pendingRemovals.map { .removeAll($0) }, entries: entries)
-        let record = BatchInFlight(batch, removals: pendingRemovals, sentAt: now)
+            number: nextBatchNumber, kvOperations: pendingRemovals.map { .removeAll($0) } + operations, entries: entries
+        )
+        assert(batch.kvOperations.count <= Limits.kvOperationCountMax)
+        let record = BatchInFlight(batch, isDecoding: isDecoding, sentAt: now)
         for sequence in record.sequences { slots[Int(sequence.rawValue)].mentionCount += 1 }
+        for entry in entries { slots[Int(entry.sequence.rawValue)].cells.append(entry.token) }
         inFlight.append(record)
         nextBatchNumber += 1
         pendingRemovals = []
@@ -55,12 +81,9 @@ extension HeadScheduler {
     }
 
     /// One group of the decoding sequences: those whose turn it is.
-    private mutating func takeDecodeEntries() -> [BatchEntry] {
-        let decoding = decodeTurns.filter { !isPaused($0) }
-        let depth = configuration.microBatchesInFlightMax
-        let groupCount = (decoding.count + depth - 1) / depth
+    private mutating func takeDecodeEntries(_ sequenceCountMax: Int) -> [BatchEntry] {
         var entries: [BatchEntry] = []
-        for sequence in decoding where entries.count < groupCount {
+        for sequence in decodeTurns where entries.count < sequenceCountMax && !isPaused(sequence) {
             update(sequence) { request in
                 if let entry = request.takeDecodeEntry() { entries.append(entry) }
             }
@@ -69,14 +92,14 @@ extension HeadScheduler {
         return entries
     }
 
-    private mutating func takePromptEntries(room: Int, now: Duration) -> [BatchEntry] {
-        let tokenCountMax = min(room, configuration.promptChunkTokenCountMax)
+    private mutating func takePromptEntries(room: Int) -> [BatchEntry] {
         var entries: [BatchEntry] = []
-        for sequence in promptTurns where entries.count < tokenCountMax {
+        for sequence in promptTurns where entries.count < room {
+            guard slots[Int(sequence.rawValue)].running?.isStarted == true else { continue }
             var isComplete = false
             update(sequence) { request in
-                entries += request.takePromptChunk(tokenCountMax: tokenCountMax - entries.count, now: now)
-                isComplete = request.promptRemainingCount == 0
+                entries += request.takePromptChunk(tokenCountMax: room - entries.count)
+                isComplete = !request.isPrefilling
             }
             moveToBack([sequence], of: \.promptTurns)
             guard isComplete else { continue }

@@ -16,14 +16,15 @@ extension HeadScheduler {
             }
             settle(batch)
             failedBatchCount = 0
+            pacing.roundTripMeasured(tokenCount: batch.tokenCount, now - batch.sentAt, now: now)
             var actions = tokens.flatMap { accept($0, now: now) }
-            actions += batch.sequences.flatMap { freeIfUnmentioned($0) }
+            actions += batch.sequences.flatMap { idleIfUnmentioned($0) }
             return actions + proceed(now: now)
         }
     }
 
-    /// A stage could not compute a micro-batch. What its sequences hold now is unknown, so their requests fail and
-    /// their cells are removed; other sequences go on.
+    /// A stage could not compute a micro-batch. What the sequences hold that it changed is unknown now, so their
+    /// requests fail and their cells are removed; other sequences go on.
     package mutating func batchFailed(
         batchNumber: UInt64, generation: UInt32, error: ShoalError, now: Duration
     ) -> [HeadSchedulerAction] {
@@ -37,8 +38,7 @@ extension HeadScheduler {
             failedBatchCount += 1
             let failedBatchCountMax = configuration.failedRoundCountMax * configuration.microBatchesInFlightMax
             guard failedBatchCount <= failedBatchCountMax else { return breakPipeline(error) }
-            var actions = batch.sequences.flatMap { end($0, .failed(error)) + freeIfUnmentioned($0) }
-            actions += batch.removals.flatMap { removeAgain($0, after: error) }
+            let actions = spoil(batch).flatMap { endSpoiled($0, error, now: now) }
             return actions + proceed(now: now)
         }
     }
@@ -88,11 +88,34 @@ extension HeadScheduler {
         }
     }
 
-    /// Some stages may have removed the cells and others not. The sequence may be someone else's by now, whose cells
-    /// then lie among old ones.
-    private mutating func removeAgain(_ sequence: SequenceID, after error: ShoalError) -> [HeadSchedulerAction] {
-        let actions = end(sequence, .failed(error))
-        if slots[Int(sequence.rawValue)].isFree { queueRemoval(sequence) }
+    /// Sequences whose cells are unknown after a micro-batch failed, sorted: those that it changed, and those that
+    /// copied from them since.
+    private func spoil(_ batch: BatchInFlight) -> [SequenceID] {
+        var spoiled = batch.changedSequences
+        for later in inFlight where later.number > batch.number {
+            for operation in later.kvOperations {
+                switch operation {
+                case .remove(let sequence, from: 0, to: .max): spoiled.remove(sequence)
+                case .copy(let source, let destination, _, _) where spoiled.contains(source):
+                    spoiled.insert(destination)
+                case .copy, .remove, .keep, .clear: break
+                }
+            }
+        }
+        return spoiled.sorted()
+    }
+
+    private mutating func endSpoiled(
+        _ sequence: SequenceID, _ error: ShoalError, now: Duration
+    ) -> [HeadSchedulerAction] {
+        if let running = slots[Int(sequence.rawValue)].running, !running.isStarted {
+            // Nothing of it was there yet.
+            removeCells(of: sequence)
+            return []
+        }
+        slots[Int(sequence.rawValue)].isDirty = true
+        let actions = end(sequence, .failed(error), now: now) + idleIfUnmentioned(sequence)
+        if slots[Int(sequence.rawValue)].isIdle, slots[Int(sequence.rawValue)].isDirty { removeCells(of: sequence) }
         return actions
     }
 
@@ -111,37 +134,8 @@ extension HeadScheduler {
         }
         guard let running = slots[Int(token.sequence.rawValue)].running else { return [] }
         let told = event.map { [HeadSchedulerAction.emit(running.request.id, $0)] } ?? []
+        if !token.isEndOfGeneration { counters.outputTokenCount += 1 }
         guard let reason else { return told }
-        return told + end(token.sequence, .finished(reason, running.usage()))
-    }
-}
-
-extension RunningRequest {
-    /// What a sampled token adds to the answer, and whether it ends it.
-    fileprivate mutating func accept(
-        _ token: SampledToken, now: Duration
-    ) -> (event: GenerationEvent?, reason: FinishReason?) {
-        assert(pendingToken == nil)
-        if firstTokenAt == nil { firstTokenAt = now }
-        guard !token.isEndOfGeneration else { return (tell(text.finish().text), .stop) }
-        lastTokenAt = now
-        outputTokenCount += 1
-        untoldTokenCount += 1
-        let output = text.append(token.piece)
-        if output.isStopped { return (tell(output.text), .stop) }
-        guard outputTokenCount < outputTokenCountMax else {
-            let rest = text.finish()
-            return (tell(output.text + rest.text), rest.isStopped ? .stop : .length)
-        }
-        pendingToken = token.token
-        return (tell(output.text), nil)
-    }
-
-    private mutating func tell(_ text: String) -> GenerationEvent? {
-        guard !text.isEmpty else { return nil }
-        let tokenCount = untoldTokenCount
-        untoldTokenCount = 0
-        unacknowledgedTokenCount += tokenCount
-        return .text(text, tokenCount: tokenCount)
+        return told + end(token.sequence, .finished(reason, running.usage()), now: now)
     }
 }

@@ -10,20 +10,18 @@ package import ShoalCore
 /// - Continuous batching. Every micro-batch holds first the decode tokens that are due, then prompt tokens. Several
 ///   micro-batches are under way at once; a sequence has at most one decode token among them, while chunks of its
 ///   prompt follow each other without waiting.
-/// - To fill a pipeline, decoding sequences split into as many groups as micro-batches may be under way: one
-///   micro-batch holds at most ceil(decoding sequences / `microBatchesInFlightMax`) decode tokens.
+/// - How many micro-batches are under way, into how many groups decoding sequences split, and how large the portions
+///   of prompts are follows from measured times (`PipelinePacing`).
 /// - Prompts take turns, micro-batch by micro-batch; so do decoding sequences.
+/// - A prompt continues or copies the cells of the sequence that shares most of it (`HeadScheduler+Prefixes`).
 /// - A request is refused when its prompt leaves no room in the context, and waits until a sequence and cells for its
 ///   longest answer are free. First come, first served: a large request is not overtaken, so it cannot starve.
 /// - A reader that falls behind pauses its own sequence only.
-/// - Every end of a request frees its sequence in all stages (`SequenceSlot`).
+/// - A lost pipeline loses no answer: what the stages held is sent again when it was rebuilt.
 ///
 /// Outputs that nobody waits for (of an earlier generation, of a micro-batch that came back already, of an ended
 /// request) are legitimate races and dropped. Outputs that never can have been asked for break the protocol and the
 /// pipeline.
-///
-/// Prefix reuse will choose the slot and `RunningRequest.promptSentCount` in `admitQueued`; nothing else knows where a
-/// prompt starts.
 package struct HeadScheduler: Sendable {
     /// Whether micro-batches may be sent.
     enum Pipeline: Sendable {
@@ -43,6 +41,7 @@ package struct HeadScheduler: Sendable {
     /// Indexed by sequence ID.
     var slots: [SequenceSlot]
     var sequences: [RequestID: SequenceID] = [:]
+    var admissionCount: UInt64 = 0
     /// Running sequences, the one whose turn it is first.
     var promptTurns: [SequenceID] = []
     var decodeTurns: [SequenceID] = []
@@ -53,12 +52,16 @@ package struct HeadScheduler: Sendable {
     var nextBatchNumber: UInt64 = 0
     /// Since the last one that came back whole.
     var failedBatchCount = 0
+    var pacing: PipelinePacing
+    /// Since the head began.
+    package internal(set) var counters = HeadCounters()
 
     /// Nothing is sent before `pipelineReady`. Traps when `configuration` contradicts itself: that is our bug.
     package init(configuration: HeadSchedulerConfiguration) {
         precondition(configuration.isConsistent, "contradictory scheduler configuration: \(configuration)")
         self.configuration = configuration
         slots = Array(repeating: SequenceSlot(), count: configuration.sequenceCountMax)
+        pacing = PipelinePacing(configuration)
     }
 
     // MARK: What reports show
@@ -66,13 +69,18 @@ package struct HeadScheduler: Sendable {
     package var runningRequestCount: Int { sequences.count }
     package var queuedRequestCount: Int { queue.count }
 
-    /// Sequences that may hold cells, sorted.
-    package var sequencesInUse: [SequenceID] {
-        slots.indices.filter { !slots[$0].isFree }.map { SequenceID(rawValue: Int32($0)) }
-    }
+    /// Sequences of requests, sorted: running, or ended with micro-batches still under way.
+    package var sequencesInUse: [SequenceID] { sequences { !$0.isIdle } }
+
+    /// Sequences of no request that keep their cells for prompts to come, sorted.
+    package var cachedSequences: [SequenceID] { sequences { $0.isIdle && !$0.cells.isEmpty } }
 
     /// Cells that running and retiring sequences reserve; never above `kvTokenCapacity`.
     package var reservedCellCount: Int { slots.reduce(0) { $0 + $1.reservedCellCount } }
+
+    private func sequences(where isIncluded: (SequenceSlot) -> Bool) -> [SequenceID] {
+        slots.indices.filter { isIncluded(slots[$0]) }.map { SequenceID(rawValue: Int32($0)) }
+    }
 
     /// When the oldest micro-batch under way was sent; nil when there is none. For a watchdog.
     package var workInFlightSince: Duration? { inFlight.first?.sentAt }
@@ -110,7 +118,7 @@ package struct HeadScheduler: Sendable {
             return [.emit(id, .failed(error))] + proceed(now: now)
         }
         guard let sequence = sequences[id] else { return [] }
-        return end(sequence, .failed(error)) + proceed(now: now)
+        return end(sequence, .failed(error), now: now) + proceed(now: now)
     }
 
     /// The last stage refused the sampler that `configureSampler` asked for, a bad grammar for example: that request
@@ -119,7 +127,7 @@ package struct HeadScheduler: Sendable {
         _ sequence: SequenceID, error: ShoalError, now: Duration
     ) -> [HeadSchedulerAction] {
         guard slots.indices.contains(Int(sequence.rawValue)) else { return [] }
-        return end(sequence, .failed(error)) + proceed(now: now)
+        return end(sequence, .failed(error), now: now) + proceed(now: now)
     }
 
     /// The reader took `tokenCount` tokens more of what `text` events told.
@@ -132,25 +140,46 @@ package struct HeadScheduler: Sendable {
         return proceed(now: now)
     }
 
-    /// Every stage is loaded, forgot all sequences and samplers, and works in `generation`: at first and after
-    /// recovery.
-    package mutating func pipelineReady(generation: UInt32, now: Duration) -> [HeadSchedulerAction] {
-        if case .stopped = pipeline { return [] }
-        let actions = failRunning(ShoalError(.unavailable, "the pipeline was rebuilt under the request"))
-        self.generation = generation
-        forgetStages()
-        pipeline = .ready
-        return actions + proceed(now: now)
+    /// A stage's counters as they are now; may come at any time, in any order of the stages.
+    package mutating func stageMeasured(_ index: Int, _ costs: ComputeCosts, now: Duration) {
+        pacing.stageMeasured(index, costs, isLoaded: isLoaded, now: now)
     }
 
-    /// A stage is gone, and with it the KV cache as a whole: running requests fail with `error`. Queued ones wait for
-    /// `pipelineReady`, unless the head is draining, when no pipeline will come.
+    /// Whether there are answers enough for every stage and nothing else.
+    private var isLoaded: Bool { decodeTurns.count >= 2 * configuration.stageCount && promptTurns.isEmpty }
+
+    /// Every stage is loaded, forgot all sequences and samplers, and works in `generation`: at first and after
+    /// recovery. Running requests go on where their answers are.
+    package mutating func pipelineReady(generation: UInt32, now: Duration) -> [HeadSchedulerAction] {
+        if case .stopped = pipeline { return [] }
+        let failed: [HeadSchedulerAction]
+        if case .ready = pipeline {
+            failed = rewindRunning(ShoalError(.unavailable, "the pipeline was rebuilt under the request"))
+        } else {
+            failed = []
+        }
+        self.generation = generation
+        pipeline = .ready
+        let samplers = promptTurns.compactMap { slots[Int($0.rawValue)].running }.map {
+            HeadSchedulerAction.configureSampler($0.sequence, $0.request.sampling, $0.samplerHistory)
+        }
+        return failed + samplers + proceed(now: now)
+    }
+
+    /// A stage is gone, and with it the KV cache as a whole. Running and queued requests wait for `pipelineReady`,
+    /// unless the head is draining, when no pipeline will come. Requests under which pipelines are lost again and again
+    /// fail with `error`.
     package mutating func pipelineLost(_ error: ShoalError) -> [HeadSchedulerAction] {
         if case .stopped = pipeline { return [] }
-        let actions = failRunning(error) + (isDraining ? failQueued(error) : [])
-        forgetStages()
+        let wasReady: Bool
+        if case .ready = pipeline { wasReady = true } else { wasReady = false }
         pipeline = .absent
-        return actions + drainedIfEmpty()
+        guard !isDraining else {
+            let actions = failRunning(error) + failQueued(error)
+            forgetStages()
+            return actions + drainedIfEmpty()
+        }
+        return wasReady ? rewindRunning(error) : []
     }
 
     /// No more requests are taken; those that were taken end by themselves, then `drained` follows.
@@ -165,6 +194,7 @@ package struct HeadScheduler: Sendable {
         if case .stopped = pipeline { return [] }
         let actions = failRunning(error) + failQueued(error)
         forgetStages()
+        sequences = [:]
         pipeline = .stopped(error)
         return actions
     }
@@ -172,41 +202,76 @@ package struct HeadScheduler: Sendable {
     // MARK: Ends
 
     /// Ends a running request: its reader hears `event`, its sequence retires.
-    mutating func end(_ sequence: SequenceID, _ event: GenerationEvent) -> [HeadSchedulerAction] {
+    mutating func end(_ sequence: SequenceID, _ event: GenerationEvent, now: Duration) -> [HeadSchedulerAction] {
         assert(event.isTerminal)
         let index = Int(sequence.rawValue)
         guard let running = slots[index].running else { return [] }
         slots[index].occupant = .retiring(reservedCellCount: running.reservedCellCount)
+        slots[index].lastUsedAt = now
         sequences[running.request.id] = nil
         promptTurns.removeAll { $0 == sequence }
         decodeTurns.removeAll { $0 == sequence }
-        return [.emit(running.request.id, event)] + freeIfUnmentioned(sequence)
+        return [.emit(running.request.id, event)] + idleIfUnmentioned(sequence)
     }
 
-    /// Frees a retiring sequence once no micro-batch under way mentions it.
-    mutating func freeIfUnmentioned(_ sequence: SequenceID) -> [HeadSchedulerAction] {
+    /// A retiring sequence is idle once no micro-batch under way mentions it.
+    mutating func idleIfUnmentioned(_ sequence: SequenceID) -> [HeadSchedulerAction] {
         let index = Int(sequence.rawValue)
         guard case .retiring = slots[index].occupant, slots[index].mentionCount == 0 else { return [] }
-        slots[index].occupant = .free
-        queueRemoval(sequence)
+        slots[index].occupant = .idle
+        if slots[index].isDirty { removeCells(of: sequence) }
+        // Without a pipeline the last stage holds no sampler, or will have forgotten it when there is one.
+        guard case .ready = pipeline else { return [] }
         return [.releaseSampler(sequence)]
     }
 
-    mutating func queueRemoval(_ sequence: SequenceID) {
+    /// The next micro-batch removes them, before its entries.
+    mutating func removeCells(of sequence: SequenceID) {
+        slots[Int(sequence.rawValue)].cells = []
+        slots[Int(sequence.rawValue)].isDirty = false
         if !pendingRemovals.contains(sequence) { pendingRemovals.append(sequence) }
         // One per sequence at most, which Limits.kvOperationCountMax allows for.
         assert(pendingRemovals.count <= configuration.sequenceCountMax)
     }
 
     mutating func update(_ sequence: SequenceID, _ change: (inout RunningRequest) -> Void) {
-        guard var running = slots[Int(sequence.rawValue)].running else { return }
+        let index = Int(sequence.rawValue)
+        guard case .running(var running) = slots[index].occupant else { return }
+        // Leaves one owner of the request's tokens, so that changing them does not copy them.
+        slots[index].occupant = .idle
         change(&running)
-        slots[Int(sequence.rawValue)].occupant = .running(running)
+        slots[index].occupant = .running(running)
     }
 
-    /// Always before `forgetStages`: the stages forget everything, so there are no removals and no sampler releases.
-    private func failRunning(_ error: ShoalError) -> [HeadSchedulerAction] {
-        slots.compactMap(\.running).map { .emit($0.request.id, .failed(error)) }
+    /// Everything that the stages held is to be sent again, oldest request first.
+    private mutating func rewindRunning(_ error: ShoalError) -> [HeadSchedulerAction] {
+        forgetStages()
+        var actions: [HeadSchedulerAction] = []
+        let running = slots.compactMap(\.running).sorted { $0.admissionNumber < $1.admissionNumber }
+        let (lossCountMax, progress) = (configuration.lossCountMax, configuration.lossProgressTokenCount)
+        for request in running {
+            var mayGoOn = true
+            update(request.sequence) {
+                mayGoOn = $0.rewind(lossCountMax: lossCountMax, progressTokenCount: progress)
+            }
+            if mayGoOn {
+                promptTurns.append(request.sequence)
+                counters.resumedRequestCount += 1
+            } else {
+                slots[Int(request.sequence.rawValue)].occupant = .idle
+                sequences[request.request.id] = nil
+                actions.append(.emit(request.request.id, .failed(error)))
+            }
+        }
+        return actions
+    }
+
+    /// The stages forget everything, so there are no removals and no sampler releases.
+    private mutating func failRunning(_ error: ShoalError) -> [HeadSchedulerAction] {
+        let running = slots.compactMap(\.running)
+        for request in running { slots[Int(request.sequence.rawValue)].occupant = .idle }
+        sequences = [:]
+        return running.map { .emit($0.request.id, .failed(error)) }
     }
 
     private mutating func failQueued(_ error: ShoalError) -> [HeadSchedulerAction] {
@@ -214,9 +279,14 @@ package struct HeadScheduler: Sendable {
         return queue.map { .emit($0.request.id, .failed(error)) }
     }
 
+    /// Nothing is under way and no cell is held; running requests stay where they are.
     private mutating func forgetStages() {
-        slots = Array(repeating: SequenceSlot(), count: configuration.sequenceCountMax)
-        sequences = [:]
+        for index in slots.indices {
+            if case .retiring = slots[index].occupant { slots[index].occupant = .idle }
+            slots[index].mentionCount = 0
+            slots[index].cells = []
+            slots[index].isDirty = false
+        }
         promptTurns = []
         decodeTurns = []
         pendingRemovals = []

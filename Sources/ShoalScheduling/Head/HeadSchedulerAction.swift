@@ -4,13 +4,14 @@ package import ShoalCore
 package enum HeadSchedulerAction: Hashable, Sendable {
     /// Hand this to stage 0. Every micro-batch, empty ones too, is answered by `outputsArrived` or `batchFailed`.
     case send(MicroBatch)
-    /// Give the sequence its own sampler in the last stage, before the micro-batches that follow.
-    case configureSampler(SequenceID, SamplingParameters)
+    /// Give the sequence its own sampler in the last stage, which knows the history, before the micro-batches that
+    /// follow.
+    case configureSampler(SequenceID, SamplingParameters, SamplerHistory)
     case releaseSampler(SequenceID)
     /// Tell the request's reader. Exactly one terminal event per request that `submit` accepted.
     case emit(RequestID, GenerationEvent)
-    /// The stages cannot be trusted any more: rebuild the pipeline, then call `pipelineReady`. Running requests have
-    /// failed already; nothing is sent until then.
+    /// The stages cannot be trusted any more: rebuild the pipeline, then call `pipelineReady`. Nothing is sent until
+    /// then; running requests go on afterwards.
     case pipelineBroken(ShoalError)
     /// After `drain`: the last request has ended.
     case drained

@@ -14,18 +14,29 @@ package struct HeadSchedulerConfiguration: Hashable, Sendable {
     /// Entries of one micro-batch; at most `Limits.microBatchTokenCountMax`. More than `sequenceCountMax`, so that
     /// decode tokens, which come first, always leave room for a prompt.
     package var microBatchTokenCountMax: Int
-    /// Prompt tokens of one micro-batch, all prompts together. Smaller keeps the pace of running answers while a long
-    /// prompt comes in; larger reads the prompt faster.
+    /// Prompt tokens of one micro-batch, all prompts together, at most; how many it are follows from measured times.
     package var promptChunkTokenCountMax: Int
-    /// Micro-batches under way at once. One fills a single stage; a pipeline wants at least one per stage.
+    /// What prompts may take of the slowest stage's time while answers are running, percent: 1 to 99.
+    package var promptSharePercentMax: Int
+    /// Stages that a micro-batch passes.
+    package var stageCount: Int
+    /// Micro-batches under way at once, at most. As many as fill the pipeline are used; one per stage until stages and
+    /// links were measured.
     package var microBatchesInFlightMax: Int
     /// Requests that wait for a sequence.
     package var queuedRequestCountMax: Int
     /// Tokens of text that a request may be ahead of its reader before its sequence pauses.
     package var unacknowledgedTokenCountMax: Int
-    /// Whether the stages can shorten a sequence; false for recurrent families. Whole sequences can always be removed,
-    /// which is all that is done now.
+    /// Whether the stages can shorten a sequence; false for recurrent families, whose sequences can only be continued,
+    /// copied and removed as a whole.
     package var canRemovePartialSequences: Bool
+    /// Tokens that a prompt must share with a sequence before its cells are reused; fewer are not worth a cut of the
+    /// prompt's first micro-batch.
+    package var reusedTokenCountMin: Int
+    /// How often the pipeline may be lost under one request before it counts as the request's doing. A request whose
+    /// answer grew by `lossProgressTokenCount` tokens in between starts counting anew.
+    package var lossCountMax: Int
+    package var lossProgressTokenCount: Int
     /// How often everything under way may fail, one after another, before the pipeline counts as broken.
     package var failedRoundCountMax: Int
 
@@ -36,11 +47,16 @@ package struct HeadSchedulerConfiguration: Hashable, Sendable {
         self.sequenceCountMax = sequenceCountMax
         kvTokenCapacity = contextTokenCount * sequenceCountMax
         microBatchTokenCountMax = 512
-        promptChunkTokenCountMax = 128
-        microBatchesInFlightMax = 2
+        promptChunkTokenCountMax = 512
+        promptSharePercentMax = 50
+        stageCount = 2
+        microBatchesInFlightMax = 64
         queuedRequestCountMax = Limits.queuedRequestCountMax
         unacknowledgedTokenCountMax = Limits.unacknowledgedTokenCountMax
         canRemovePartialSequences = true
+        reusedTokenCountMin = 8
+        lossCountMax = 2
+        lossProgressTokenCount = 16
         failedRoundCountMax = 3
     }
 
@@ -50,6 +66,8 @@ package struct HeadSchedulerConfiguration: Hashable, Sendable {
             && (1...Limits.sequenceCountMax).contains(sequenceCountMax)
             && kvTokenCapacity >= contextTokenCount
             && (sequenceCountMax + 1...Limits.microBatchTokenCountMax).contains(microBatchTokenCountMax)
+            && (1...Limits.stageCountMax).contains(stageCount) && (1...99).contains(promptSharePercentMax)
+            && reusedTokenCountMin > 0 && lossCountMax >= 0 && lossProgressTokenCount > 0
             && promptChunkTokenCountMax > 0 && microBatchesInFlightMax > 0 && queuedRequestCountMax > 0
             && unacknowledgedTokenCountMax > 0 && failedRoundCountMax > 0
     }

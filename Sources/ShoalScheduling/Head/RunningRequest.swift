@@ -8,69 +8,146 @@ struct RunningRequest: Sendable {
     let outputTokenCountMax: Int
     let submittedAt: Duration
     let admittedAt: Duration
+    /// Counts up with every admission of this head.
+    let admissionNumber: UInt64
 
-    /// Prompt tokens that were sent.
-    var promptSentCount = 0
-    /// Sampled but not yet sent for decoding.
-    var pendingToken: TokenID?
-    /// Sampled tokens that belong to the answer; the token that ends it does not.
-    var outputTokenCount = 0
+    /// The prompt, and the answer so far. The token that ends an answer does not belong to it.
+    private(set) var tokens: [TokenID]
+    /// Those of `tokens`, from the first, that have to be in the cells before anything is sampled: the prompt, and in a
+    /// rebuilt pipeline the answer so far.
+    private var prefillTokenCount: Int
+    /// Those of `tokens`, from the first, that are in the cells or on their way there.
+    private(set) var sentCount = 0
+    /// Whether it was decided where the prompt starts, and something of it sent.
+    private(set) var isStarted = false
+    /// Prompt tokens that were in the cells already.
+    private(set) var reusedTokenCount = 0
+    /// Pipelines that were lost under the request since its answer last grew well.
+    private var lossCount = 0
+    private var tokenCountAtLoss = 0
+
     var text: TextAssembler
     /// Tokens that no text event has told of yet.
     var untoldTokenCount = 0
     /// Tokens told but not consumed.
     var unacknowledgedTokenCount = 0
-    var prefillStartedAt: Duration?
-    var firstTokenAt: Duration?
-    var lastTokenAt: Duration?
+    private var prefillStartedAt: Duration?
+    private var firstTokenAt: Duration?
+    private var lastTokenAt: Duration?
 
-    init(_ queued: QueuedRequest, sequence: SequenceID, outputTokenCountMax: Int, now: Duration) {
+    init(
+        _ queued: QueuedRequest, sequence: SequenceID, outputTokenCountMax: Int, admissionNumber: UInt64, now: Duration
+    ) {
         request = queued.request
         self.sequence = sequence
         self.outputTokenCountMax = outputTokenCountMax
+        self.admissionNumber = admissionNumber
         submittedAt = queued.submittedAt
         admittedAt = now
+        tokens = queued.request.promptTokens
+        prefillTokenCount = queued.request.promptTokens.count
         text = TextAssembler(stopSequences: queued.request.stopSequences)
     }
 
     /// KV cells that nobody else may count on.
     var reservedCellCount: Int { request.promptTokens.count + outputTokenCountMax }
 
-    var promptRemainingCount: Int { request.promptTokens.count - promptSentCount }
+    var promptRemainingCount: Int { prefillTokenCount - sentCount }
 
-    /// Position of the next decoded token: the last sampled one has no cell yet.
-    var decodePosition: Int { request.promptTokens.count + outputTokenCount - 1 }
+    var isPrefilling: Bool { promptRemainingCount > 0 }
+
+    var outputTokenCount: Int { tokens.count - request.promptTokens.count }
+
+    /// What the last stage's sampler has to know before its first choice.
+    var samplerHistory: SamplerHistory {
+        SamplerHistory(
+            prompt: request.sampling.looksBack
+                ? request.promptTokens.suffix(Int(request.sampling.penaltyTokenCount)) : [],
+            output: Array(tokens.dropFirst(request.promptTokens.count)))
+    }
 
     func isPaused(beyond unacknowledgedTokenCountMax: Int) -> Bool {
         unacknowledgedTokenCount >= unacknowledgedTokenCountMax
     }
 
+    /// The first `tokenCount` tokens are in the cells when what is sent next arrives.
+    mutating func start(reusing tokenCount: Int, now: Duration) {
+        assert(!isStarted && tokenCount < prefillTokenCount)
+        isStarted = true
+        sentCount = tokenCount
+        guard prefillStartedAt == nil else { return }
+        prefillStartedAt = now
+        reusedTokenCount = tokenCount
+    }
+
     /// Prompt tokens from the first unsent one, the last of the prompt wanting an output.
-    mutating func takePromptChunk(tokenCountMax: Int, now: Duration) -> [BatchEntry] {
-        let end = min(request.promptTokens.count, promptSentCount + tokenCountMax)
-        let entries = (promptSentCount..<end).map { position in
+    mutating func takePromptChunk(tokenCountMax: Int) -> [BatchEntry] {
+        assert(isStarted)
+        let end = min(prefillTokenCount, sentCount + tokenCountMax)
+        let entries = (sentCount..<end).map { position in
             BatchEntry(
-                sequence: sequence, position: Int32(position), token: request.promptTokens[position],
-                wantsOutput: position == request.promptTokens.count - 1)
+                sequence: sequence, position: Int32(position), token: tokens[position],
+                wantsOutput: position == prefillTokenCount - 1)
         }
-        promptSentCount = end
-        if prefillStartedAt == nil { prefillStartedAt = now }
+        sentCount = end
         return entries
     }
 
-    /// The pending token as an entry; nil while there is none or its output is under way.
+    /// The last sampled token as an entry; nil while there is none or its output is under way.
     mutating func takeDecodeEntry() -> BatchEntry? {
-        guard let token = pendingToken else { return nil }
-        pendingToken = nil
-        return BatchEntry(sequence: sequence, position: Int32(decodePosition), token: token, wantsOutput: true)
+        guard !isPrefilling, sentCount == tokens.count - 1 else { return nil }
+        defer { sentCount += 1 }
+        return BatchEntry(
+            sequence: sequence, position: Int32(sentCount), token: tokens[sentCount], wantsOutput: true)
+    }
+
+    /// The stages forgot everything: what they held is sent again, the answer so far included. False when too many
+    /// pipelines were lost under this request without its answer growing, which may be its own doing.
+    mutating func rewind(lossCountMax: Int, progressTokenCount: Int) -> Bool {
+        if outputTokenCount - tokenCountAtLoss >= progressTokenCount { lossCount = 0 }
+        tokenCountAtLoss = outputTokenCount
+        lossCount += 1
+        prefillTokenCount = tokens.count
+        sentCount = 0
+        isStarted = false
+        return lossCount <= lossCountMax
     }
 
     func usage() -> GenerationUsage {
         GenerationUsage(
-            promptTokenCount: request.promptTokens.count, outputTokenCount: outputTokenCount, reusedTokenCount: 0,
-            queueSeconds: seconds(admittedAt - submittedAt),
+            promptTokenCount: request.promptTokens.count, outputTokenCount: outputTokenCount,
+            reusedTokenCount: reusedTokenCount, queueSeconds: seconds(admittedAt - submittedAt),
             prefillSeconds: seconds(from: prefillStartedAt, to: firstTokenAt),
             decodeSeconds: seconds(from: firstTokenAt, to: lastTokenAt))
+    }
+}
+
+// MARK: - The answer
+
+extension RunningRequest {
+    /// What a sampled token adds to the answer, and whether it ends it.
+    mutating func accept(_ token: SampledToken, now: Duration) -> (event: GenerationEvent?, reason: FinishReason?) {
+        assert(sentCount >= tokens.count)
+        if firstTokenAt == nil { firstTokenAt = now }
+        guard !token.isEndOfGeneration else { return (tell(text.finish().text), .stop) }
+        lastTokenAt = now
+        tokens.append(token.token)
+        untoldTokenCount += 1
+        let output = text.append(token.piece)
+        if output.isStopped { return (tell(output.text), .stop) }
+        guard outputTokenCount < outputTokenCountMax else {
+            let rest = text.finish()
+            return (tell(output.text + rest.text), rest.isStopped ? .stop : .length)
+        }
+        return (tell(output.text), nil)
+    }
+
+    private mutating func tell(_ text: String) -> GenerationEvent? {
+        guard !text.isEmpty else { return nil }
+        let tokenCount = untoldTokenCount
+        untoldTokenCount = 0
+        unacknowledgedTokenCount += tokenCount
+        return .text(text, tokenCount: tokenCount)
     }
 }
 

@@ -16,7 +16,8 @@ package enum InstanceLifecycleAction: Hashable, Sendable {
     case scheduleRetry(after: Duration, number: Int)
     /// Requests may run in this generation.
     case becomeReady(generation: UInt32)
-    /// Running requests end with this; what is under way in the pipeline is lost.
+    /// What is under way in the pipeline is lost. Running requests wait for `becomeReady`, or end with this after
+    /// `becameFailed` or a stop.
     case failRequests(ShoalError)
     /// The instance gave up; its stages are being unloaded.
     case becameFailed(ShoalError)

@@ -109,15 +109,19 @@ package final class FakeEngine: Sendable {
         guard var stage = state.value.stage else {
             throw ShoalError(.invalidRequest, "a micro-batch came before the stage was loaded")
         }
+        let description = try MicroBatchDescription(decoding: frame)
         let answer = try stage.compute(
-            try MicroBatchDescription(decoding: frame), payload: frame.payload,
-            wantsLogits: frame.flags.contains(.wantsLogits))
+            description, payload: frame.payload, wantsLogits: frame.flags.contains(.wantsLogits))
+        // Every micro-batch takes a microsecond here.
+        let stages = description.stages + [StageTimes(compute: 1)]
         state.value.stage = stage
         switch answer {
-        case .forward(let description, let payload):
+        case .forward(var description, let payload):
+            description.stages = stages
             return try description.frame(
                 flags: frame.flags, instance: frame.instance, generation: frame.generation, payload: payload)
-        case .outputs(let description, let payload):
+        case .outputs(var description, let payload):
+            description.stages = stages
             return try description.frame(
                 number: frame.number, instance: frame.instance, generation: frame.generation, payload: payload)
         }
@@ -147,7 +151,7 @@ package final class FakeEngine: Sendable {
     private func reply(to request: EngineRequest) throws(ShoalError) -> EngineReply {
         switch request {
         case .load(let request): return .loaded(try load(request))
-        case .configureSampler(let sequence, let parameters):
+        case .configureSampler(let sequence, let parameters, _):
             state.value.stage?.configureSampler(sequence, parameters)
             return .done
         case .releaseSampler(let sequence):
@@ -159,6 +163,7 @@ package final class FakeEngine: Sendable {
         case .status:
             guard let stage = state.value.stage else { throw ShoalError(.unavailable, "no stage is loaded") }
             return .status(stage.status)
+        case .measureSpeed(let threadCount): return .speed(.fake(threadCount: threadCount))
         case .tokenize(let text, let addSpecial, _): return .tokens(model.tokenize(text, addSpecial: addSpecial))
         case .detokenize(let tokens): return .text(model.text(of: tokens))
         case .renderChat(let messages): return .text(model.renderChat(messages))
@@ -186,6 +191,17 @@ package final class FakeEngine: Sendable {
             Frame(
                 kind: kind, instance: frame?.instance ?? InstanceID(rawValue: 0), generation: frame?.generation ?? 0,
                 number: number, description: description))
+    }
+}
+
+extension NodeSpeed {
+    /// Equal on all nodes with fake engines.
+    package static func fake(threadCount: Int) -> NodeSpeed {
+        NodeSpeed(
+            engineBuild: "fake", device: "fake", threadCount: threadCount,
+            matrices: ["q8_0": Matrix(secondsPerByte: 1e-10, secondsPerElementAndToken: 1e-11)],
+            attentionSecondsPerElement: 1e-10, promptAttentionSecondsPerElement: 1e-10,
+            activationSecondsPerElement: 1e-9, secondsPerOperation: 1e-6, memoryBytesPerSecond: 1e10)
     }
 }
 

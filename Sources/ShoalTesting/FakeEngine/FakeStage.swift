@@ -155,7 +155,7 @@ package struct FakeStage: Sendable {
                 isEndOfGeneration: token == FakeModel.endToken)
         }
         guard wantsLogits, !tokens.isEmpty else {
-            return .outputs(OutputsDescription(tokens: tokens, logits: nil, computeNanoseconds: 1), ByteBuffer())
+            return .outputs(OutputsDescription(tokens: tokens, logits: nil), ByteBuffer())
         }
         var payload = ByteBuffer()
         for token in tokens {
@@ -166,6 +166,6 @@ package struct FakeStage: Sendable {
         }
         let tensor = TensorDescription(
             elementType: .float32, rowCount: UInt32(tokens.count), width: UInt32(FakeModel.vocabularyTokenCount))
-        return .outputs(OutputsDescription(tokens: tokens, logits: tensor, computeNanoseconds: 1), payload)
+        return .outputs(OutputsDescription(tokens: tokens, logits: tensor), payload)
     }
 }

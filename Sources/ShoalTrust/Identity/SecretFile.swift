@@ -22,24 +22,28 @@ package struct SecretFile: Sendable {
     /// The file's bytes, nil when there is no file. Takes away what group and others may do with it.
     /// Throws `fileUnreadable` for a file over `byteCountMax` and for what the system reports.
     package func read(byteCountMax: Int) throws(ShoalError) -> [UInt8]? {
-        let bytes: [UInt8]
+        guard let bytes = try readBeginning(byteCountMax: byteCountMax + 1) else { return nil }
+        guard bytes.count <= byteCountMax else {
+            throw ShoalError(
+                .fileUnreadable, "\(path) has more than \(byteCountMax) bytes, which is not a file of Shoal")
+        }
+        return bytes
+    }
+
+    /// Like `read`, but of a larger file the first bytes only.
+    func readBeginning(byteCountMax: Int) throws(ShoalError) -> [UInt8]? {
         do {
             let descriptor = try FileDescriptor.open(FilePath(path), .readOnly)
-            bytes = try descriptor.closeAfter {
+            return try descriptor.closeAfter {
                 // Fails only for a file of another owner, which then keeps its mode.
                 _ = fchmod(descriptor.rawValue, 0o600)
-                return try Self.bytes(of: descriptor, atMost: byteCountMax + 1)
+                return try Self.bytes(of: descriptor, atMost: byteCountMax)
             }
         } catch Errno.noSuchFileOrDirectory {
             return nil
         } catch {
             throw ShoalError(.fileUnreadable, "\(path) cannot be read: \(error)")
         }
-        guard bytes.count <= byteCountMax else {
-            throw ShoalError(
-                .fileUnreadable, "\(path) has more than \(byteCountMax) bytes, which is not a file of Shoal")
-        }
-        return bytes
     }
 
     /// Replaces the file with mode 0600. After a crash either the old or the new content is there.
@@ -61,7 +65,7 @@ package struct SecretFile: Sendable {
     }
 
     /// Gives the file another name next to it, so that nothing is lost; returns the new path.
-    func moveAside(suffix: String) throws(ShoalError) -> String {
+    package func moveAside(suffix: String) throws(ShoalError) -> String {
         let target = "\(path).\(suffix)"
         guard rename(path, target) == 0 else {
             throw ShoalError(.fileUnreadable, "\(path) cannot be renamed to \(target): \(Errno(rawValue: errno))")

@@ -40,6 +40,7 @@ struct ChatEvent: Decodable, Sendable {
         }
     }
 
+    var id: String?
     var choices: [Choice]?
     var timings: Timings?
     var error: ErrorBody.Detail?

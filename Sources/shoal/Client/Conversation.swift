@@ -6,6 +6,7 @@ struct Conversation {
     /// Model, options, and the messages that every conversation starts with.
     var template: ChatRequestBody
     var showsTimings: Bool
+    var showsTrace = false
 
     /// One question, one answer.
     func ask(_ prompt: String) async throws {
@@ -49,11 +50,13 @@ struct Conversation {
 
     private func answer(_ request: ChatRequestBody) async throws -> String {
         var text = ""
+        var id: String?
         try await client.stream("/v1/chat/completions", request) { (event: ChatEvent) in
             if let error = event.error {
                 Terminal.writeLine("")
                 throw ErrorBody(error: error).shoalError
             }
+            id = event.id ?? id
             let piece = event.choices?.first?.delta?.content ?? ""
             text += piece
             Terminal.write(piece)
@@ -61,6 +64,10 @@ struct Conversation {
                 Terminal.writeLine("")
                 if showsTimings { Terminal.note(timings.sentence) }
             }
+        }
+        if showsTrace, let id {
+            let trace: TraceReport = try await client.get("/shoal/v1/traces/\(percentEncoded(id))")
+            trace.lines.forEach(Terminal.note)
         }
         return text
     }

@@ -57,7 +57,16 @@ struct PlacementOptions: ParsableArguments {
     @Option(name: .long, help: "Requests that run side by side.")
     var sequences: Int?
 
+    @Option(name: .long, help: "latency (of one request) or throughput (of all) (default: latency).")
+    var objective: String?
+
+    @Option(name: .customLong("without"), help: "A node that is not to be used; may be given several times.")
+    var excludedNodes: [String] = []
+
     func validate() throws {
+        if let objective, PlanObjective(rawValue: objective) == nil {
+            throw ValidationError("--objective must be latency or throughput, not \(objective)")
+        }
         if let context, !(1...Limits.contextTokenCountMax).contains(context) {
             throw ValidationError("--context must be between 1 and \(Limits.contextTokenCountMax), not \(context)")
         }
@@ -68,9 +77,12 @@ struct PlacementOptions: ParsableArguments {
 
     /// What the node is asked for.
     func request() throws(ShoalError) -> LoadRequest {
-        LoadRequest(
+        var request = LoadRequest(
             model: ModelArgument(model).resolved, layers: try assignments(),
             contextTokenCount: context, sequenceCountMax: sequences)
+        request.objective = objective.flatMap(PlanObjective.init(rawValue:))
+        request.excludedNodes = excludedNodes.isEmpty ? nil : excludedNodes
+        return request
     }
 
     private func assignments() throws(ShoalError) -> [LoadRequest.Assignment] {

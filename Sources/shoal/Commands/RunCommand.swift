@@ -30,6 +30,9 @@ struct RunCommand: AsyncParsableCommand {
     @Flag(name: .long, help: "Print tokens per second after each answer.")
     var verbose = false
 
+    @Flag(name: .long, help: "Show after each answer where the time of its tokens went.")
+    var trace = false
+
     func run() async throws {
         try await client.withClient { node in
             let served = try await servedName(node)
@@ -38,7 +41,7 @@ struct RunCommand: AsyncParsableCommand {
                 template: ChatRequestBody(
                     model: served, messages: system.map { [ChatMessage(role: "system", content: $0)] } ?? [],
                     temperature: temperature, seed: seed, maxTokens: maxTokens),
-                showsTimings: verbose)
+                showsTimings: verbose, showsTrace: trace)
             if !prompt.isEmpty {
                 try await conversation.ask(prompt.joined(separator: " "))
             } else if !Terminal.inputIsInteractive {

@@ -22,6 +22,12 @@ struct ServeCommand: AsyncParsableCommand {
     @Option(name: .long, help: "HOST:PORT where other nodes connect (default: 127.0.0.1:7461).")
     var link: String?
 
+    @Option(name: .long, help: "HOST:PORT that other nodes are told to connect to (default: that of --link).")
+    var advertise: String?
+
+    @Option(name: .long, help: "on or off: whether nodes find each other on the local network (default: on).")
+    var discovery: String?
+
     @Option(name: .customLong("peer"), help: "HOST:PORT of another node's link; may be given several times.")
     var peers: [String] = []
 
@@ -68,7 +74,8 @@ struct ServeCommand: AsyncParsableCommand {
 
     private var typed: [ServeOption: [String]] {
         let single: [ServeOption: String?] = [
-            .name: name, .data: data, .api: api, .link: link, .clusterKey: clusterKey, .join: join, .threads: threads,
+            .name: name, .data: data, .api: api, .link: link, .advertise: advertise, .discovery: discovery,
+            .clusterKey: clusterKey, .join: join, .threads: threads,
             .memory: memory, .logLevel: logLevel,
         ]
         return single.compactMapValues { $0.map { [$0] } }.merging([.peers: peers, .models: models]) { $1 }

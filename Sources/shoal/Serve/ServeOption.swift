@@ -1,6 +1,6 @@
 /// The options of `shoal serve`, explained in docs/configuration.md. Raw values are the keys of the configuration file.
 enum ServeOption: String, CaseIterable, Sendable {
-    case name, data, api, link, peers, clusterKey, join, threads, memory, models, logLevel
+    case name, data, api, link, advertise, discovery, peers, clusterKey, join, threads, memory, models, logLevel
 
     /// On the command line.
     var flag: String {

@@ -18,6 +18,10 @@ struct ServeSettings: Hashable, Sendable {
     var api: NetworkEndpoint
     /// Where other nodes connect.
     var link: NetworkEndpoint
+    /// What other nodes are told to connect to, where that is not `link`; nil for `link` itself.
+    var advertise: NetworkEndpoint?
+    /// Whether the node announces itself on the local network and listens for others.
+    var discovers: Bool
     /// Link addresses of other nodes.
     var peers: [NetworkEndpoint]
     /// A key that lets in every node which has it too; nil for the cluster's own.
@@ -46,6 +50,10 @@ struct ServeSettings: Hashable, Sendable {
         link =
             try sources.value(.link, "HOST:PORT") { NetworkEndpoint(parsing: $0, defaults: ServeSettings.defaultLink) }
             ?? ServeSettings.defaultLink
+        advertise = try sources.value(.advertise, "HOST:PORT") {
+            NetworkEndpoint(parsing: $0, defaults: ServeSettings.defaultLink)
+        }
+        discovers = try sources.value(.discovery, "on or off") { ["on": true, "off": false][$0] } ?? true
         peers = try sources.values(.peers, "HOST:PORT") {
             NetworkEndpoint(parsing: $0, defaults: ServeSettings.defaultLink)
         }

@@ -34,20 +34,6 @@ extension TextTable {
         return table
     }
 
-    /// What `shoal plan` shows above its reasons.
-    static func plan(_ plan: PlanReport) -> TextTable {
-        var table = TextTable([
-            ("NODE", .left), ("LAYERS", .right), ("WEIGHTS", .right), ("NEEDED", .right), ("AVAILABLE", .right),
-        ])
-        for stage in plan.stages {
-            table.add([
-                stage.nodeName, stage.layers.description, stage.weightBytes.description,
-                stage.neededBytes.description, stage.availableBytes.description,
-            ])
-        }
-        return table
-    }
-
     /// What `shoal forget` shows without a node.
     static func members(_ members: [MemberReport]) -> TextTable {
         var table = TextTable([("NAME", .left), ("NODE", .left), ("", .left)])

@@ -8,21 +8,44 @@ import ShoalCore
 final class ClusterFixture: Sendable {
     let nodes: [NodeProcess]
     let directory: URL
+    /// What every node was started with.
+    let arguments: [String]
 
-    private init(nodes: [NodeProcess], directory: URL) {
+    private init(nodes: [NodeProcess], directory: URL, arguments: [String]) {
         self.nodes = nodes
         self.directory = directory
+        self.arguments = arguments
     }
 
     /// Starts nodes named a, b, ... where each later one has the first as its peer, and waits until all see all.
     static func with(
         nodeCount: Int, arguments: [String] = [], namesPeers: Bool = true, _ body: (ClusterFixture) async throws -> Void
     ) async throws {
+        // Lets the nodes in without invites.
+        try await with(
+            nodeCount: nodeCount, arguments: arguments + ["--cluster-key", randomClusterKey()], namesPeers: namesPeers,
+            seenCount: nodeCount, body)
+    }
+
+    /// Starts nodes named a, b, ... of which each is a cluster of its own.
+    static func withStrangers(
+        nodeCount: Int, arguments: [String] = [], _ body: (ClusterFixture) async throws -> Void
+    ) async throws {
+        try await with(nodeCount: nodeCount, arguments: arguments, namesPeers: false, seenCount: 1, body)
+    }
+
+    static func randomClusterKey() -> String {
+        (0..<64).map { _ in String(Int.random(in: 0..<16), radix: 16) }.joined()
+    }
+
+    private static func with(
+        nodeCount: Int, arguments: [String], namesPeers: Bool, seenCount: Int,
+        _ body: (ClusterFixture) async throws -> Void
+    ) async throws {
         let directory = FileManager.default.temporaryDirectory.appending(path: "shoal-test-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(at: directory) }
         let names = Array("abcdefgh").prefix(nodeCount).map(String.init)
-        // Lets the nodes in without invites.
-        let key = (0..<64).map { _ in String(Int.random(in: 0..<16), radix: 16) }.joined()
         let ports = try freePorts(nodeCount * 2)
         var nodes: [NodeProcess] = []
         for (index, name) in names.enumerated() {
@@ -30,11 +53,11 @@ final class ClusterFixture: Sendable {
             nodes.append(
                 try NodeProcess(
                     name: name, api: "127.0.0.1:\(ports[index * 2])", link: "127.0.0.1:\(ports[index * 2 + 1])",
-                    directory: directory.appending(path: name), arguments: ["--cluster-key", key] + peer + arguments))
+                    directory: directory.appending(path: name), arguments: peer + arguments))
         }
-        let fixture = ClusterFixture(nodes: nodes, directory: directory)
+        let fixture = ClusterFixture(nodes: nodes, directory: directory, arguments: arguments)
         do {
-            try await fixture.waitUntilConnected()
+            for node in nodes { try await fixture.waitUntil(node, sees: seenCount) }
             try await body(fixture)
         } catch {
             let logs = nodes.map { "--- log of node \($0.name)\n\($0.log)" }.joined(separator: "\n")
@@ -50,13 +73,38 @@ final class ClusterFixture: Sendable {
 
     var allNodesRun: Bool { nodes.allSatisfy(\.isRunning) }
 
-    private func waitUntilConnected() async throws {
-        for node in nodes {
-            try await eventually("node \(node.name) sees \(self.nodes.count) nodes") {
-                guard node.isRunning else { throw TestFailure("node \(node.name) ended: \(node.log)") }
-                let found: [NodeReport]? = try? await self.get("/shoal/v1/nodes", from: node)
-                return found?.filter { $0.memoryAvailable != nil }.count == self.nodes.count
-            }
+    /// One more node, in a data folder of the cluster's that may be there already. The caller stops it.
+    func start(
+        _ name: String, arguments: [String] = [], wrapper: [String] = [], environment: [String: String] = [:]
+    ) throws -> NodeProcess {
+        let ports = try freePorts(2)
+        return try NodeProcess(
+            name: name, api: "127.0.0.1:\(ports[0])", link: "127.0.0.1:\(ports[1])",
+            directory: directory.appending(path: name), arguments: arguments, wrapper: wrapper,
+            environment: environment)
+    }
+
+    /// Runs `body` with one more node, and stops it.
+    func withNode(
+        _ name: String, arguments: [String] = [], wrapper: [String] = [], environment: [String: String] = [:],
+        _ body: (NodeProcess) async throws -> Void
+    ) async throws {
+        let node = try start(name, arguments: arguments, wrapper: wrapper, environment: environment)
+        do {
+            try await body(node)
+        } catch {
+            await node.stop()
+            throw TestFailure("\(error)\n--- log of node \(name)\n\(node.log)")
+        }
+        await node.stop()
+    }
+
+    /// Waits until the node's API lists so many nodes that it is connected to, itself included.
+    func waitUntil(_ node: NodeProcess, sees count: Int) async throws {
+        try await eventually("node \(node.name) sees \(count) nodes") {
+            guard node.isRunning else { throw TestFailure("node \(node.name) ended: \(node.log)") }
+            let found: [NodeReport]? = try? await self.get("/shoal/v1/nodes", from: node)
+            return found?.filter { $0.memoryAvailable != nil }.count == count
         }
     }
 

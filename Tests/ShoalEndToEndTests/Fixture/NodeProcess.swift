@@ -10,7 +10,11 @@ final class NodeProcess: @unchecked Sendable {
     let directory: URL
     private let process = Process()
 
-    init(name: String, api: String, link: String, directory: URL, arguments: [String] = []) throws {
+    /// `wrapper` is a command in front of the node's own; `environment` is added to the inherited one.
+    init(
+        name: String, api: String, link: String, directory: URL, arguments: [String] = [], wrapper: [String] = [],
+        environment: [String: String] = [:]
+    ) throws {
         self.name = name
         self.api = api
         self.link = link
@@ -18,11 +22,15 @@ final class NodeProcess: @unchecked Sendable {
         try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
         let log = directory.appending(path: "node.log")
         try Data().write(to: log)
-        process.executableURL = Binaries.shoal
-        process.arguments =
-            [
-                "serve", "--name", name, "--data", directory.path, "--api", api, "--link", link, "--threads", "1",
+        let command =
+            wrapper + [
+                Binaries.shoal.path, "serve", "--name", name, "--data", directory.path, "--api", api, "--link", link,
+                "--threads", "1",
             ] + arguments
+        // A path, or a name to be looked up.
+        process.executableURL = URL(filePath: command[0].hasPrefix("/") ? command[0] : "/usr/bin/env")
+        process.arguments = command[0].hasPrefix("/") ? Array(command.dropFirst()) : command
+        process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
         let output = try FileHandle(forWritingTo: log)
         process.standardOutput = output
         process.standardError = output

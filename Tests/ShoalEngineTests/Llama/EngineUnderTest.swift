@@ -117,8 +117,10 @@ actor EngineUnderTest {
         return text
     }
 
-    func configureSampler(_ sequence: Int32, _ parameters: SamplingParameters) throws {
-        let reply = try ask(.configureSampler(SequenceID(rawValue: sequence), parameters))
+    func configureSampler(
+        _ sequence: Int32, _ parameters: SamplingParameters, history: SamplerHistory = SamplerHistory()
+    ) throws {
+        let reply = try ask(.configureSampler(SequenceID(rawValue: sequence), parameters, history))
         if case .failed(let error) = reply { throw error }
     }
 

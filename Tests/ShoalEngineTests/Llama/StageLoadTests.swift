@@ -48,7 +48,7 @@ struct StageLoadTests {
     @Test("boundaries travel in half precision when asked for, and the answer stays close")
     func halfPrecisionBoundary() async throws {
         let exact = try await TestPipeline.start(.family("llama"), cutAt: [3])
-        let halved = try await TestPipeline.start(.family("llama"), cutAt: [3]) { $0.boundaryElementType = .float16 }
+        let halved = try await TestPipeline.start(.family("llama"), cutAt: [3]) { $0.boundaryFormat = .f16 }
         let entries = TestPipeline.entries((5..<20).map(TokenID.init(rawValue:)), from: 0)
         let expected = try await exact.run(entries)
         let actual = try await halved.run(entries)

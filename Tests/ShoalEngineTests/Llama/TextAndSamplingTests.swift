@@ -124,6 +124,53 @@ struct TextAndSamplingTests {
         #expect(status.samplersInUse.isEmpty && status.sequencesInUse.isEmpty)
     }
 
+    @Test("penalties count the prompt")
+    func penaltiesCountThePrompt() async throws {
+        let pipeline = try await TestPipeline.start(.reference)
+        let prompt = try await prompt("What is the capital of France?", for: pipeline)
+        var parameters = SamplingParameters.greedy
+        parameters.presencePenalty = 2
+        parameters.frequencyPenalty = 2
+        let plain = try await answer(pipeline, prompt, parameters, sequence: 0, tokenCountMax: 1)
+        let said = SamplerHistory(prompt: Array(repeating: plain[0].token, count: 40))
+        try await pipeline.head.configureSampler(1, parameters, history: said)
+        let penalised = try await pipeline.generate(from: prompt, sequence: 1, tokenCountMax: 1)
+        #expect(penalised[0].token != plain[0].token)
+    }
+
+    @Test("a sampler goes on behind its history as the one before would have", arguments: [false, true])
+    func history(isConstrained: Bool) async throws {
+        let pipeline = try await TestPipeline.start(.reference)
+        let prompt = try await prompt("Tell me a story.", for: pipeline)
+        var parameters = SamplingParameters()
+        parameters.temperature = isConstrained ? 0 : 0.8
+        parameters.repetitionPenalty = 1.2
+        parameters.seed = 7
+        parameters.grammar = isConstrained ? #"root ::= "[" [a-z ]+ "]" [0-9]+"# : nil
+        var history = SamplerHistory(prompt: Array(prompt.suffix(64)))
+        try await pipeline.head.configureSampler(0, parameters, history: history)
+        let whole = try await pipeline.generate(from: prompt, sequence: 0, tokenCountMax: 20).map(\.token)
+        history.output = Array(whole.prefix(9))
+        try await pipeline.head.configureSampler(1, parameters, history: history)
+        let rest = try await pipeline.generate(
+            from: prompt + history.output, sequence: 1, tokenCountMax: whole.count - 9)
+        #expect(history.output + rest.map(\.token) == whole)
+    }
+
+    @Test("a history that cannot be is refused")
+    func refusedHistory() async throws {
+        let pipeline = try await TestPipeline.start(.reference)
+        var parameters = SamplingParameters.greedy
+        parameters.grammar = #"root ::= "[" [a-z]+ "]""#
+        let word = try await pipeline.head.tokens(of: "hello")
+        for history in [SamplerHistory(output: word), SamplerHistory(prompt: [TokenID(rawValue: 99_999_999)])] {
+            let sampling = parameters
+            await #expect(throws: ShoalError.self) {
+                try await pipeline.head.configureSampler(0, sampling, history: history)
+            }
+        }
+    }
+
     @Test("sampling that makes no sense is refused")
     func refusals() async throws {
         let pipeline = try await TestPipeline.start(.family("llama"), cutAt: [3])

@@ -42,11 +42,13 @@ final class TestCluster: Sendable {
         try result.get()
     }
 
-    /// Starts a node, with the identity of an earlier one of the same name.
+    /// Starts a node, with the identity of an earlier one of the same name. One that does not accept links refuses to be
+    /// dialled, and dials.
     @discardableResult
     func start(
         _ name: String, peers: [TestNode] = [], linkAddress: String = "127.0.0.1:0",
-        launcher: FakeEngineLauncher = FakeEngineLauncher(), configure: (inout NodeConfiguration) -> Void = { _ in }
+        launcher: FakeEngineLauncher = FakeEngineLauncher(), acceptsLinks: Bool = true,
+        configure: (inout NodeConfiguration) -> Void = { _ in }
     ) async throws -> TestNode {
         var configuration = NodeConfiguration(
             name: name, dataDirectory: folder + "/" + name, linkAddress: linkAddress)
@@ -56,12 +58,13 @@ final class TestCluster: Sendable {
         configuration.limits.redialDelayMax = .milliseconds(100)
         configuration.limits.announcementInterval = .milliseconds(50)
         configuration.limits.orphanedStageGrace = .milliseconds(100)
+        configuration.limits.relayDelay = .milliseconds(100)
         configuration.onChange = { [signal] in signal.change() }
         configure(&configuration)
         var logger = Logger(label: name) { _ in SwiftLogNoOpLogHandler() }
         logger.logLevel = .critical
         let node = try Node(configuration: configuration, launcher: launcher, logger: logger)
-        let running = try await TestNode(name: name, node: node, launcher: launcher)
+        let running = try await TestNode(name: name, node: node, launcher: launcher, acceptsLinks: acceptsLinks)
         started.withLock { $0.append(running) }
         return running
     }
@@ -114,11 +117,12 @@ final class TestNode: Sendable {
     let launcher: FakeEngineLauncher
     private let running: Task<Void, Never>
 
-    init(name: String, node: Node, launcher: FakeEngineLauncher) async throws {
+    init(name: String, node: Node, launcher: FakeEngineLauncher, acceptsLinks: Bool) async throws {
         self.name = name
         self.node = node
         self.launcher = launcher
         try await node.open()
+        if !acceptsLinks { await node.listener?.close() }
         // Cancelled by `stop`.
         running = Task { await node.run() }
     }
@@ -154,10 +158,7 @@ final class TestNode: Sendable {
     }
 
     /// The engine of a stage that was started last.
-    func engine(_ number: Int = 0) async -> FakeEngine {
-        if launcher.engines.events.count <= number { _ = await launcher.engines.first() }
-        return launcher.engines.events[number]
-    }
+    func engine(_ number: Int = 0) async -> FakeEngine { await launcher.engines.event(number) }
 }
 
 /// What a reader got.
@@ -168,10 +169,12 @@ struct Answer {
     init() {}
 
     init(reading stream: GenerationStream) async throws {
-        for await event in stream {
-            events.append(event)
-            if case .text(let piece, _) = event { text += piece }
-        }
+        for await event in stream { add(event) }
+    }
+
+    mutating func add(_ event: GenerationEvent) {
+        events.append(event)
+        if case .text(let piece, _) = event { text += piece }
     }
 
     var terminals: [GenerationEvent] { events.filter(\.isTerminal) }

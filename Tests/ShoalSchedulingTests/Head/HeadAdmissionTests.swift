@@ -15,7 +15,7 @@ struct HeadAdmissionTests {
         #expect(
             actions.prefix(2) == [
                 .emit(RequestID(rawValue: 1), .started(promptTokenCount: 3, headName: "head")),
-                .configureSampler(sequence(0), SamplingParameters()),
+                .configureSampler(sequence(0), SamplingParameters(), SamplerHistory()),
             ])
         #expect(head.sent.map(\.shape) == ["0:0 0:1 0:2!"])
         #expect(head.scheduler.sequencesInUse == [sequence(0)])

@@ -6,6 +6,8 @@ import Testing
 struct HeadFixture {
     private(set) var scheduler: HeadScheduler
     var now = Duration.zero
+    /// Whose micro-batches `answer` answers.
+    var generation: UInt32 = 1
     private(set) var sent: [MicroBatch] = []
     private(set) var actions: [HeadSchedulerAction] = []
 
@@ -14,6 +16,8 @@ struct HeadFixture {
         var configuration = HeadSchedulerConfiguration(headName: "head", contextTokenCount: 32, sequenceCountMax: 4)
         configuration.microBatchTokenCountMax = 16
         configuration.promptChunkTokenCountMax = 8
+        configuration.reusedTokenCountMin = 4
+        configuration.microBatchesInFlightMax = 2
         change(&configuration)
         scheduler = HeadScheduler(configuration: configuration)
         if isReady { perform { $0.pipelineReady(generation: 1, now: $1) } }
@@ -34,29 +38,40 @@ struct HeadFixture {
     mutating func submit(
         _ id: UInt64, promptTokenCount: Int, outputTokenCountMax: Int? = nil, stopSequences: [String] = []
     ) throws -> [HeadSchedulerAction] {
-        let tokens = (0..<promptTokenCount).map { TokenID(rawValue: Int32($0)) }
+        // Prompts of different requests share nothing.
+        let tokens = (0..<promptTokenCount).map { TokenID(rawValue: Int32(id) * 1000 + Int32($0)) }
+        return try submit(id, tokens, outputTokenCountMax: outputTokenCountMax, stopSequences: stopSequences)
+    }
+
+    @discardableResult
+    mutating func submit(
+        _ id: UInt64, _ tokens: [TokenID], outputTokenCountMax: Int? = nil, stopSequences: [String] = []
+    ) throws -> [HeadSchedulerAction] {
         let request = TokenizedRequest(
             id: RequestID(rawValue: id), promptTokens: tokens, stopSequences: stopSequences,
             outputTokenCountMax: outputTokenCountMax)
         return try perform { scheduler, now in try scheduler.submit(request, now: now) }
     }
 
-    /// Answers the oldest micro-batch that was sent and not answered: each output has this text.
+    /// Answers the oldest micro-batch that was sent and not answered, if there is one: each output has this text.
     @discardableResult
     mutating func answer(_ text: String = "x", isEndOfGeneration: Bool = false) -> [HeadSchedulerAction] {
+        guard !sent.isEmpty else { return [] }
         let batch = sent.removeFirst()
+        let generation = generation
         let tokens = batch.entries.filter(\.wantsOutput).map { entry in
             SampledToken(
                 sequence: entry.sequence, token: TokenID(rawValue: 100), piece: Array(text.utf8),
                 isEndOfGeneration: isEndOfGeneration)
         }
         return perform { scheduler, now in
-            scheduler.outputsArrived(batchNumber: batch.number, generation: 1, tokens: tokens, now: now)
+            scheduler.outputsArrived(batchNumber: batch.number, generation: generation, tokens: tokens, now: now)
         }
     }
 
     @discardableResult
     mutating func fail(_ error: ShoalError = ShoalError(.internal, "bad")) -> [HeadSchedulerAction] {
+        guard !sent.isEmpty else { return [] }
         let number = sent.removeFirst().number
         return perform { scheduler, now in
             scheduler.batchFailed(batchNumber: number, generation: 1, error: error, now: now)

@@ -7,6 +7,8 @@ struct HeadSimulation {
         var failPercent = 0
         var lossPercent = 0
         var cancelPercent = 0
+        /// How often the pipeline may be lost under a request.
+        var lossCountMax = 2
     }
 
     /// What is known of one request from outside.
@@ -21,6 +23,8 @@ struct HeadSimulation {
         var consumedTokenCount = 0
         var terminal: GenerationEvent?
         var decodesInFlight = 0
+        /// The prompt, and what was answered before the pipeline was lost.
+        var prefillTokenCount = 0
 
         var unacknowledged: Int { toldTokenCount - consumedTokenCount }
     }
@@ -28,16 +32,19 @@ struct HeadSimulation {
     let configuration: HeadSchedulerConfiguration
     private let faults: Faults
     private var scheduler: HeadScheduler
-    private var pipeline = SimulatedPipeline()
+    private var pipeline: SimulatedPipeline
     private var generator: SeededGenerator
     private(set) var clients: [Client] = []
     private(set) var violations: [String] = []
     private var owners: [SequenceID: Int] = [:]
     private var sentBatches: [UInt64: [Int]] = [:]
+    private var costs: [ComputeCosts]
     private var isLost = false
     private var now = Duration.zero
     private(set) var mixedBatchCount = 0
     private(set) var inFlightCountMax = 0
+    private(set) var resumedCount = 0
+    private(set) var reusedTokenCount = 0
 
     init(seed: UInt64, faults: Faults) {
         generator = SeededGenerator(seed: seed)
@@ -50,11 +57,20 @@ struct HeadSimulation {
         configuration.microBatchTokenCountMax =
             configuration.sequenceCountMax + Int.random(in: 1...12, using: &generator)
         configuration.promptChunkTokenCountMax = Int.random(in: 1...10, using: &generator)
+        configuration.stageCount = Int.random(in: 1...4, using: &generator)
         configuration.microBatchesInFlightMax = Int.random(in: 1...4, using: &generator)
         configuration.queuedRequestCountMax = Int.random(in: 1...8, using: &generator)
         configuration.unacknowledgedTokenCountMax = Int.random(in: 1...6, using: &generator)
+        configuration.canRemovePartialSequences = generator.chance(70)
+        configuration.reusedTokenCountMin = Int.random(in: 1...6, using: &generator)
+        configuration.lossCountMax = faults.lossCountMax
+        configuration.lossProgressTokenCount = 4
         self.configuration = configuration
         scheduler = HeadScheduler(configuration: configuration)
+        pipeline = SimulatedPipeline(
+            stageCount: configuration.stageCount, isRecurrent: !configuration.canRemovePartialSequences,
+            isStrict: faults.failPercent == 0)
+        costs = Array(repeating: ComputeCosts(), count: configuration.stageCount)
     }
 
     /// `stepCount` steps with faults, then as many as it takes without, until nothing is left.
@@ -67,7 +83,7 @@ struct HeadSimulation {
             remaining -= 1
             now += .milliseconds(1)
             readOn(percentOf: { _ in 100 })
-            pipeline.compute()
+            for stage in pipeline.stages.indices { pipeline.compute(stage: stage) }
             deliver()
             check()
         }
@@ -75,13 +91,14 @@ struct HeadSimulation {
     }
 
     private var isQuiet: Bool {
-        clients.allSatisfy { $0.terminal != nil } && pipeline.batches.isEmpty && pipeline.answers.isEmpty
+        clients.allSatisfy { $0.terminal != nil } && pipeline.isQuiet
     }
 
     private mutating func step() {
         now += .milliseconds(Int.random(in: 0...5, using: &generator))
         if generator.chance(15) { submit() }
-        if generator.chance(60) { computeOrFail() }
+        for stage in pipeline.stages.indices where generator.chance(60) { computeOrFail(stage) }
+        if generator.chance(10) { measure() }
         if generator.chance(60) { deliver() }
         if generator.chance(faults.cancelPercent) { cancelOne() }
         readOn(percentOf: { $0.readPercent })
@@ -97,14 +114,13 @@ struct HeadSimulation {
 
     private mutating func submit() {
         let number = clients.count
-        let promptTokenCount = Int.random(in: 1...configuration.contextTokenCount, using: &generator)
-        var tokens = [ReferenceModel.firstToken(ofRequest: number)]
-        while tokens.count < promptTokenCount {
-            tokens.append(TokenID(rawValue: Int32.random(in: 0..<16, using: &generator)))
-        }
+        let tokens = prompt()
         let stops = ["END", "ab", "é", "fish the "].filter { _ in generator.chance(20) }
+        var sampling = SamplingParameters()
+        // Tells whose the sampler is, and so the sequence.
+        sampling.seed = UInt32(number)
         let request = TokenizedRequest(
-            id: RequestID(rawValue: UInt64(number)), promptTokens: tokens, stopSequences: stops,
+            id: RequestID(rawValue: UInt64(number)), promptTokens: tokens, sampling: sampling, stopSequences: stops,
             outputTokenCountMax: generator.chance(50) ? Int.random(in: 1...20, using: &generator) : nil)
         clients.append(
             Client(
@@ -118,6 +134,23 @@ struct HeadSimulation {
         }
     }
 
+    /// A new one, one that was seen, or the continuation of a conversation.
+    private mutating func prompt() -> [TokenID] {
+        let tokenCount = Int.random(in: 1...configuration.contextTokenCount, using: &generator)
+        var tokens: [TokenID] = []
+        if generator.chance(70), let earlier = clients.randomElement(using: &generator) {
+            tokens = earlier.request.promptTokens
+            if generator.chance(60) { tokens += earlier.expected.tokens }
+            if generator.chance(30) {
+                tokens = Array(tokens.prefix(Int.random(in: 0...tokens.count, using: &generator)))
+            }
+        }
+        while tokens.count < tokenCount {
+            tokens.append(TokenID(rawValue: Int32.random(in: 0..<16, using: &generator)))
+        }
+        return Array(tokens.prefix(tokenCount))
+    }
+
     private mutating func refuse(_ number: Int, _ error: ShoalError) {
         let isTooLong = clients[number].request.promptTokens.count >= configuration.contextTokenCount
         if (error.code == .contextOverflow) != isTooLong { violate("request \(number) refused with \(error.code)") }
@@ -127,12 +160,21 @@ struct HeadSimulation {
         clients[number].terminal = .failed(error)
     }
 
-    private mutating func computeOrFail() {
+    private mutating func computeOrFail(_ stage: Int) {
         if generator.chance(faults.failPercent) {
-            pipeline.fail(using: &generator)
+            pipeline.fail(stage: stage, using: &generator)
         } else {
-            pipeline.compute()
+            pipeline.compute(stage: stage)
         }
+    }
+
+    /// Random costs: whatever they make of pace and portions, answers stay right.
+    private mutating func measure() {
+        let stage = Int.random(in: 0..<configuration.stageCount, using: &generator)
+        costs[stage].add(
+            tokenCount: Int.random(in: 1...16, using: &generator),
+            seconds: Double.random(in: 0...0.1, using: &generator))
+        scheduler.stageMeasured(stage, costs[stage], now: now)
     }
 
     private mutating func deliver() {
@@ -192,8 +234,9 @@ struct HeadSimulation {
             case .send(let batch):
                 checkBatch(batch)
                 pipeline.send(batch)
-            case .configureSampler(let sequence, _):
+            case .configureSampler(let sequence, let sampling, let history):
                 pipeline.configureSampler(sequence)
+                own(sequence, Int(sampling.seed ?? 0), history)
             case .releaseSampler(let sequence):
                 pipeline.releaseSampler(sequence)
             case .emit(let id, let event):
@@ -223,8 +266,11 @@ struct HeadSimulation {
         case .finished(let reason, let usage):
             clients[number].terminal = event
             checkAnswer(number, reason, usage)
-        case .failed:
+        case .failed(let error):
             clients[number].terminal = event
+            if faults.failPercent == 0, faults.lossCountMax > 100, error.code != .cancelled {
+                violate("request \(number) fails with \(error) although nothing failed but the pipeline as a whole")
+            }
         }
         let expected = clients[number].expected.text
         if !expected.utf8.starts(with: clients[number].text.utf8) {
@@ -248,6 +294,8 @@ extension HeadSimulation {
         {
             violate("request \(number): usage \(usage), expected \(client.expected.tokens.count) tokens")
         }
+        if usage.reusedTokenCount >= usage.promptTokenCount { violate("request \(number): usage \(usage)") }
+        reusedTokenCount += usage.reusedTokenCount
         if usage.queueSeconds < 0 || usage.prefillSeconds < 0 || usage.decodeSeconds < 0 {
             violate("request \(number): negative time in \(usage)")
         }
@@ -258,11 +306,11 @@ extension HeadSimulation {
         var promptTokenCount = 0
         var decoding: [Int] = []
         for entry in batch.entries {
-            let number = owner(of: entry)
+            let number = owners[entry.sequence] ?? 0
             let request = clients[number].request
             if clients[number].terminal != nil { violate("request \(number) has ended and is computed") }
-            let output = Int(entry.position) - request.promptTokens.count
-            if output < 0 {
+            let isPrefill = Int(entry.position) < clients[number].prefillTokenCount
+            if isPrefill {
                 promptTokenCount += 1
             } else {
                 decoding.append(number)
@@ -274,7 +322,9 @@ extension HeadSimulation {
             let tokens = request.promptTokens + clients[number].expected.tokens
             let expected = tokens.indices.contains(Int(entry.position)) ? tokens[Int(entry.position)] : nil
             if entry.token != expected { violate("request \(number) sends \(entry.token) at \(entry.position)") }
-            if entry.wantsOutput != (output >= -1) { violate("request \(number): output wanted at \(entry.position)") }
+            if entry.wantsOutput != (Int(entry.position) >= clients[number].prefillTokenCount - 1) {
+                violate("request \(number): output wanted at \(entry.position)")
+            }
             if clients[number].decodesInFlight > 1 { violate("request \(number) has two decode tokens under way") }
         }
         sentBatches[batch.number] = decoding
@@ -288,23 +338,24 @@ extension HeadSimulation {
         if sentBatches.count > configuration.microBatchesInFlightMax { violate("\(sentBatches.count) under way") }
     }
 
-    private mutating func owner(of entry: BatchEntry) -> Int {
-        guard entry.position == 0 else { return owners[entry.sequence] ?? 0 }
-        let number = ReferenceModel.requestNumber(ofFirstToken: entry.token)
-        guard clients.indices.contains(number) else {
-            violate("\(entry.token) begins no prompt")
-            return 0
+    private mutating func own(_ sequence: SequenceID, _ number: Int, _ history: SamplerHistory) {
+        if let previous = owners[sequence], previous != number, clients[previous].terminal == nil {
+            violate("sequence \(sequence) goes to \(number) while \(previous) has it")
         }
-        if let previous = owners[entry.sequence], previous != number, clients[previous].terminal == nil {
-            violate("sequence \(entry.sequence) goes to \(number) while \(previous) has it")
+        owners[sequence] = number
+        let client = clients[number]
+        if !client.expected.tokens.starts(with: history.output) || history.output.count < client.toldTokenCount {
+            violate("request \(number) goes on after \(history.output), told were \(client.toldTokenCount)")
         }
-        owners[entry.sequence] = number
-        return number
+        clients[number].prefillTokenCount = client.request.promptTokens.count + history.output.count
+        if !history.output.isEmpty { resumedCount += 1 }
     }
 
     private mutating func check() {
         if scheduler.reservedCellCount > configuration.kvTokenCapacity { violate("too many cells reserved") }
-        if pipeline.cellCount > configuration.kvTokenCapacity { violate("\(pipeline.cellCount) cells in use") }
+        if faults.failPercent == 0, pipeline.cellCountMax > configuration.kvTokenCapacity {
+            violate("\(pipeline.cellCountMax) cells in use")
+        }
         if scheduler.queuedRequestCount > configuration.queuedRequestCountMax { violate("queue too long") }
         if scheduler.runningRequestCount > configuration.sequenceCountMax { violate("too many running") }
     }
@@ -313,7 +364,9 @@ extension HeadSimulation {
         for number in clients.indices where clients[number].terminal == nil {
             violate("request \(number) never ended")
         }
-        if !pipeline.cells.isEmpty { violate("cells left: \(pipeline.cells)") }
+        for stage in pipeline.stages where stage.cells.keys.sorted() != scheduler.cachedSequences {
+            violate("cells left: \(stage.cells), cached are \(scheduler.cachedSequences)")
+        }
         if !pipeline.samplers.isEmpty { violate("samplers left: \(pipeline.samplers)") }
         if !scheduler.sequencesInUse.isEmpty { violate("sequences left: \(scheduler.sequencesInUse)") }
         if scheduler.reservedCellCount != 0 { violate("\(scheduler.reservedCellCount) cells still reserved") }

@@ -10,11 +10,6 @@ enum ReferenceModel {
         Array("\n".utf8),
     ]
 
-    /// The token that begins the prompt of a request, so that batches tell whose they are.
-    static func firstToken(ofRequest number: Int) -> TokenID { TokenID(rawValue: Int32(1000 + number)) }
-
-    static func requestNumber(ofFirstToken token: TokenID) -> Int { Int(token.rawValue) - 1000 }
-
     static func next(after tokens: [TokenID], in sequence: SequenceID) -> SampledToken {
         var hash: UInt64 = 7
         for token in tokens { hash = SeededGenerator.mixed(hash ^ UInt64(bitPattern: Int64(token.rawValue))) }

@@ -1,112 +1,101 @@
 import ShoalCore
 import ShoalScheduling
 
-/// The stages of an instance as one FIFO: batches go in, answers come out in the same order, later.
+/// The stages of an instance, each with its own cells, and queues between them; the last one samples.
 struct SimulatedPipeline {
-    /// What a sequence's cells hold.
-    enum Cells {
-        case tokens([TokenID])
-        /// A failed micro-batch left them in an unknown state.
-        case unknown(count: Int)
-
-        var count: Int {
-            switch self {
-            case .tokens(let tokens): tokens.count
-            case .unknown(let count): count
-            }
-        }
-    }
-
     struct Answer {
         let number: UInt64
         let generation: UInt32
         let result: Result<[SampledToken], ShoalError>
     }
 
+    /// A micro-batch on its way, with what each entry's history was in the stage before.
+    private struct Traveller {
+        let batch: MicroBatch
+        var histories: [[TokenID]?]?
+    }
+
     private(set) var generation: UInt32 = 0
-    private(set) var cells: [SequenceID: Cells] = [:]
+    private(set) var stages: [SimulatedStage]
     private(set) var samplers: Set<SequenceID> = []
-    private(set) var batches: [MicroBatch] = []
+    /// What waits before each stage.
+    private var queues: [[Traveller]]
     private(set) var answers: [Answer] = []
-    private(set) var violations: [String] = []
-    private(set) var cellCountMax = 0
+    private var ownViolations: [String] = []
 
-    var cellCount: Int { cells.values.reduce(0) { $0 + $1.count } }
+    init(stageCount: Int, isRecurrent: Bool, isStrict: Bool) {
+        stages = Array(repeating: SimulatedStage(isRecurrent: isRecurrent, isStrict: isStrict), count: stageCount)
+        queues = Array(repeating: [], count: stageCount)
+    }
 
-    mutating func send(_ batch: MicroBatch) { batches.append(batch) }
+    var violations: [String] { ownViolations + stages.flatMap(\.violations) }
+
+    var isQuiet: Bool { answers.isEmpty && queues.allSatisfy(\.isEmpty) }
+
+    var cellCountMax: Int { stages.map(\.cellCount).max() ?? 0 }
+
+    mutating func send(_ batch: MicroBatch) { queues[0].append(Traveller(batch: batch, histories: nil)) }
 
     mutating func configureSampler(_ sequence: SequenceID) {
-        if !samplers.insert(sequence).inserted { violations.append("sampler of \(sequence) configured twice") }
+        if !samplers.insert(sequence).inserted { ownViolations.append("sampler of \(sequence) configured twice") }
     }
 
     mutating func releaseSampler(_ sequence: SequenceID) {
-        if samplers.remove(sequence) == nil { violations.append("sampler of \(sequence) released, but there is none") }
-        if batches.contains(where: { $0.entries.contains { $0.sequence == sequence } }) {
-            violations.append("sampler of \(sequence) released under a micro-batch")
-        }
+        if samplers.remove(sequence) == nil { ownViolations.append("sampler of \(sequence) released without one") }
+        let isMentioned = queues.joined().contains { $0.batch.entries.contains { $0.sequence == sequence } }
+        if isMentioned { ownViolations.append("sampler of \(sequence) released under a micro-batch") }
     }
 
     /// Everything is lost; answers that are on their way still arrive.
     mutating func reset(generation: UInt32) {
         self.generation = generation
-        cells = [:]
+        for index in stages.indices { stages[index].clear() }
         samplers = []
-        batches = []
+        queues = Array(repeating: [], count: stages.count)
     }
 
     mutating func takeAnswer() -> Answer? { answers.isEmpty ? nil : answers.removeFirst() }
 
-    /// Computes the oldest micro-batch.
-    mutating func compute() {
-        guard !batches.isEmpty else { return }
-        let batch = batches.removeFirst()
-        for operation in batch.kvOperations { apply(operation) }
-        let outputs = batch.entries.compactMap { compute($0) }
-        answers.append(Answer(number: batch.number, generation: generation, result: .success(outputs)))
+    /// One stage computes its oldest micro-batch.
+    mutating func compute(stage index: Int) {
+        guard !queues[index].isEmpty else { return }
+        var traveller = queues[index].removeFirst()
+        for operation in traveller.batch.kvOperations { stages[index].apply(operation) }
+        guard var histories = stages[index].append(traveller.batch.entries) else {
+            return answerFailure(of: traveller.batch)
+        }
+        for (place, before) in (traveller.histories ?? []).enumerated() where histories[place] != before {
+            if stages[index].isStrict { ownViolations.append("stage \(index) and the one before hold other tokens") }
+            histories[place] = nil
+        }
+        traveller.histories = histories
+        guard index == stages.count - 1 else { return queues[index + 1].append(traveller) }
+        let outputs = zip(traveller.batch.entries, histories).compactMap { sample($0, $1) }
+        answers.append(Answer(number: traveller.batch.number, generation: generation, result: .success(outputs)))
     }
 
-    /// Fails the oldest micro-batch; what it removed or wrote is left in any state.
-    mutating func fail(using generator: inout SeededGenerator) {
-        guard !batches.isEmpty else { return }
-        let batch = batches.removeFirst()
-        for operation in batch.kvOperations {
-            if generator.chance(50) {
-                apply(operation)
-            } else if case .remove(let sequence, _, _) = operation {
-                cells[sequence] = .unknown(count: cells[sequence]?.count ?? 0)
-            }
-        }
-        for entry in batch.entries { cells[entry.sequence] = .unknown(count: Int(entry.position) + 1) }
+    /// One stage fails its oldest micro-batch; the stages behind it never see it.
+    mutating func fail(stage index: Int, using generator: inout SeededGenerator) {
+        guard !queues[index].isEmpty else { return }
+        let batch = queues[index].removeFirst().batch
+        stages[index].spoil(batch, using: &generator)
+        answerFailure(of: batch)
+    }
+
+    private mutating func answerFailure(of batch: MicroBatch) {
         let error = ShoalError(.internal, "the simulation failed micro-batch \(batch.number)")
         answers.append(Answer(number: batch.number, generation: generation, result: .failure(error)))
     }
 
-    private mutating func apply(_ operation: KVOperation) {
-        guard case .remove(let sequence, from: 0, to: .max) = operation else {
-            violations.append("operation \(operation) is not the removal of a whole sequence")
-            return
+    private mutating func sample(_ entry: BatchEntry, _ history: [TokenID]?) -> SampledToken? {
+        guard entry.wantsOutput else { return nil }
+        if !samplers.contains(entry.sequence) {
+            ownViolations.append("output of \(entry.sequence) wanted, but it has no sampler")
         }
-        cells[sequence] = nil
-    }
-
-    private mutating func compute(_ entry: BatchEntry) -> SampledToken? {
-        if entry.wantsOutput, !samplers.contains(entry.sequence) {
-            violations.append("output of \(entry.sequence) wanted, but it has no sampler")
-        }
-        guard case .tokens(var tokens) = cells[entry.sequence] ?? .tokens([]) else {
-            // Garbage in, garbage out: whoever reads this has the wrong text.
-            return entry.wantsOutput
-                ? SampledToken(
-                    sequence: entry.sequence, token: TokenID(rawValue: 998), piece: Array("garbage".utf8),
-                    isEndOfGeneration: false) : nil
-        }
-        if tokens.count != Int(entry.position) {
-            violations.append(
-                "sequence \(entry.sequence) has \(tokens.count) cells and gets position \(entry.position)")
-        }
-        tokens.append(entry.token)
-        cells[entry.sequence] = .tokens(tokens)
-        cellCountMax = max(cellCountMax, cellCount)
-        return entry.wantsOutput ? ReferenceModel.next(after: tokens, in: entry.sequence) : nil
+        // Garbage in, garbage out: whoever reads this has the wrong text.
+        return history.map { ReferenceModel.next(after: $0, in: entry.sequence) }
+            ?? SampledToken(
+                sequence: entry.sequence, token: TokenID(rawValue: 998), piece: Array("garbage".utf8),
+                isEndOfGeneration: false)
     }
 }

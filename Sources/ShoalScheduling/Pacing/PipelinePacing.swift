@@ -1,0 +1,189 @@
+import ShoalCore
+
+/// How much work is kept under way, and in what portions, from what stages and links were measured to take.
+///
+/// With T(k) the slowest stage's time for a micro-batch of k tokens, and R(k) the whole way of one: all stages' times
+/// and the links. A stage that always has work needs R(k) / T(k) micro-batches under way; so slow links are filled like
+/// additional stages. Decoding sequences are split into the groups that promise the most tokens per second,
+/// N / max(groups x T, R): more groups hide links and other stages, larger groups compute their tokens cheaper.
+struct PipelinePacing: Sendable {
+    /// Decoding sequences as groups; each goes around the pipeline as one micro-batch.
+    struct Groups: Hashable, Sendable {
+        var count: Int
+        var size: Int
+    }
+
+    private let stageCount: Int
+    private let inFlightMax: Int
+    private let promptChunkMax: Int
+    private let promptSharePercentMax: Int
+
+    private var stages: [StageCost]
+    /// Seconds of a micro-batch's way that no stage computes, waiting in queues excluded by taking the least.
+    private var delay = RecentMinimum(period: .seconds(5))
+    private var groupsInUse: [Int: Groups] = [:]
+    private var decided: [Int: Groups] = [:]
+    /// Times of single micro-batches vary: a pipeline filled to the brim of the means runs dry. So R counts this many
+    /// times, more while the slowest stage is seen to pause.
+    private var variation = PipelinePacing.variationRange.lowerBound
+    private var usage: [(seconds: Double, at: Duration)?]
+
+    private static let variationRange = 1.05...1.8
+    /// Shares of its time in which a slowest stage that computes less gets more work, or more is let go again.
+    private static let busyEnough = 0.96
+    private static let fullyBusy = 0.985
+    /// Another grouping must promise this much more before it replaces the one in use.
+    private static let changeGain = 1.03
+    /// Prompt tokens of a micro-batch while nothing is measured, and the fewest while answers are running.
+    private static let unmeasuredPromptChunk = 128
+    private static let promptChunkMin = 8
+
+    init(_ configuration: HeadSchedulerConfiguration) {
+        stageCount = configuration.stageCount
+        inFlightMax = configuration.microBatchesInFlightMax
+        promptChunkMax = configuration.promptChunkTokenCountMax
+        promptSharePercentMax = configuration.promptSharePercentMax
+        stages = Array(repeating: StageCost(), count: stageCount)
+        usage = Array(repeating: nil, count: stageCount)
+    }
+
+    // MARK: Measurements
+
+    var isMeasured: Bool { stages.allSatisfy(\.isKnown) }
+
+    /// `isLoaded`: there is work for full stages.
+    mutating func stageMeasured(_ index: Int, _ costs: ComputeCosts, isLoaded: Bool, now: Duration) {
+        guard stages.indices.contains(index) else { return }
+        stages[index].learn(costs)
+        decided = [:]
+        let seconds = costs.buckets.reduce(0) { $0 + $1.seconds }
+        if let before = usage[index], now > before.at, isLoaded, isSlowest(index) {
+            adjust(toBusyShare: (seconds - before.seconds) / ((now - before.at) / .seconds(1)))
+        }
+        usage[index] = (seconds, now)
+    }
+
+    private mutating func adjust(toBusyShare share: Double) {
+        let range = Self.variationRange
+        if share < Self.busyEnough {
+            variation = min(range.upperBound, variation * 1.05)
+        } else if share > Self.fullyBusy {
+            variation = max(range.lowerBound, variation * 0.99)
+        }
+    }
+
+    private func isSlowest(_ index: Int) -> Bool {
+        guard isMeasured else { return false }
+        let size = Double(stages.count)
+        return stages[index].seconds(tokenCount: size) >= bottleneckSeconds(tokenCount: size)
+    }
+
+    /// A micro-batch of `tokenCount` entries came back after `duration`.
+    mutating func roundTripMeasured(tokenCount: Int, _ duration: Duration, now: Duration) {
+        guard isMeasured, tokenCount > 0 else { return }
+        let computed = stages.reduce(0) { $0 + $1.seconds(tokenCount: Double(tokenCount)) }
+        delay.add(max(0, duration / .seconds(1) - computed), now: now)
+    }
+
+    /// T: seconds of the slowest stage for `tokenCount` tokens.
+    func bottleneckSeconds(tokenCount: Double) -> Double {
+        stages.reduce(0) { max($0, $1.seconds(tokenCount: tokenCount)) }
+    }
+
+    /// R: seconds from the head through all stages and back.
+    func roundTripSeconds(tokenCount: Double) -> Double {
+        stages.reduce(delay.value ?? 0) { $0 + $1.seconds(tokenCount: tokenCount) }
+    }
+
+    // MARK: Decisions
+
+    /// How `count` decoding sequences are split; each sends `tokensPerSequence` tokens at a time.
+    mutating func groups(of count: Int, tokensPerSequence: Int = 1) -> Groups {
+        guard count > 0 else { return Groups(count: 1, size: 1) }
+        let key = count &* 4096 &+ tokensPerSequence
+        if let groups = decided[key] { return groups }
+        let groups = isMeasured ? fastestGroups(of: count, key, tokensPerSequence) : evenGroups(of: count, stageCount)
+        decided[key] = groups
+        groupsInUse[key] = groups
+        return groups
+    }
+
+    private mutating func fastestGroups(of count: Int, _ key: Int, _ tokensPerSequence: Int) -> Groups {
+        var best = groupsInUse[key]
+        var bestSeconds = best.map { cycleSeconds($0, of: count, tokensPerSequence) / Self.changeGain } ?? .infinity
+        for groupCount in 1...min(count, inFlightMax) {
+            let groups = evenGroups(of: count, groupCount)
+            guard groups.count == groupCount else { continue }
+            let seconds = cycleSeconds(groups, of: count, tokensPerSequence)
+            guard seconds < bestSeconds * 0.999 else { continue }
+            best = groups
+            bestSeconds = seconds
+        }
+        return best ?? evenGroups(of: count, stageCount)
+    }
+
+    private func evenGroups(of count: Int, _ groupCountMax: Int) -> Groups {
+        let groupCount = min(count, groupCountMax, inFlightMax)
+        let size = (count + groupCount - 1) / groupCount
+        return Groups(count: (count + size - 1) / size, size: size)
+    }
+
+    /// Seconds in which every one of `count` sequences gets its turn once.
+    func cycleSeconds(_ groups: Groups, of count: Int, _ tokensPerSequence: Int) -> Double {
+        let tokenCount = Double(count * tokensPerSequence) / Double(groups.count)
+        return max(
+            Double(groups.count) * bottleneckSeconds(tokenCount: tokenCount),
+            roundTripSeconds(tokenCount: tokenCount) * variation)
+    }
+
+    /// Micro-batches of `tokenCount` tokens under way that leave the slowest stage no pause. Without running answers,
+    /// whom it would delay, one more waits before that stage.
+    func depth(tokenCount: Int, hasAnswers: Bool) -> Int {
+        guard isMeasured, tokenCount > 0 else { return min(stageCount, inFlightMax) }
+        let slowest = bottleneckSeconds(tokenCount: Double(tokenCount))
+        guard slowest > 0 else { return min(stageCount, inFlightMax) }
+        let ratio = min(Double(inFlightMax), roundTripSeconds(tokenCount: Double(tokenCount)) / slowest)
+        let count = hasAnswers ? Int(ratio.rounded()) : Int((ratio * variation).rounded(.up)) + 1
+        return max(1, min(count, inFlightMax))
+    }
+
+    /// Prompt tokens for the next micro-batch, which also holds `decodeTokenCount` tokens of running answers.
+    ///
+    /// Alone, the portion that gets `promptTokenCount` tokens through the pipeline soonest: large ones compute cheaper,
+    /// small ones fill the stages sooner. Beside running answers, prompts get at most their share of the time.
+    func promptChunk(promptTokenCount: Int, decodeTokenCount: Int) -> Int {
+        guard isMeasured else { return min(promptChunkMax, Self.unmeasuredPromptChunk) }
+        guard decodeTokenCount == 0 else { return chunk(beside: decodeTokenCount) }
+        var best = promptChunkMax
+        var bestSeconds = Double.infinity
+        var size = promptChunkMax
+        while size >= min(Self.promptChunkMin, promptChunkMax) {
+            let portions = (Double(promptTokenCount) / Double(size)).rounded(.up)
+            let filled = min(Double(promptTokenCount), Double(size))
+            let seconds =
+                roundTripSeconds(tokenCount: filled) + (portions - 1) * bottleneckSeconds(tokenCount: filled)
+            if seconds < bestSeconds {
+                best = size
+                bestSeconds = seconds
+            }
+            size /= 2
+        }
+        return best
+    }
+
+    /// The largest that leaves the answers their share of the slowest stage.
+    private func chunk(beside decodeTokenCount: Int) -> Int {
+        let own = bottleneckSeconds(tokenCount: Double(decodeTokenCount))
+        let limit = own * 100 / Double(100 - promptSharePercentMax)
+        var (low, high) = (min(Self.promptChunkMin, promptChunkMax), promptChunkMax)
+        while low < high {
+            let middle = (low + high + 1) / 2
+            if bottleneckSeconds(tokenCount: Double(decodeTokenCount + middle)) <= limit {
+                low = middle
+            } else {
+                high = middle - 1
+            }
+        }
+        return low
+    }
+}

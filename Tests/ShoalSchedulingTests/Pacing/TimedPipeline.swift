@@ -1,0 +1,164 @@
+import ShoalCore
+import ShoalScheduling
+
+/// A head, stages that take their time, and links that delay, all in virtual time. Nothing is random.
+struct TimedPipeline {
+    /// Seconds of a micro-batch in one stage.
+    struct StageTimes {
+        var fixed: Double
+        var perToken: Double
+        /// Every n-th micro-batch takes this many times as long; 0 means none.
+        var slowEvery = 0
+        var slowFactor = 2.0
+
+        func seconds(_ tokenCount: Int, number: Int) -> Double {
+            let seconds = fixed + perToken * Double(tokenCount)
+            return slowEvery > 0 && number % slowEvery == 0 ? seconds * slowFactor : seconds
+        }
+    }
+
+    private enum Event {
+        case arrives(MicroBatch, stage: Int)
+        case computed(MicroBatch, stage: Int)
+        case answered(MicroBatch)
+        case measured
+    }
+
+    private struct Stage {
+        let times: StageTimes
+        var queue: [MicroBatch] = []
+        var isBusy = false
+        var batchCount = 0
+        var costs = ComputeCosts()
+        /// Spans of compute, for utilisation.
+        var busy: [(from: Double, to: Double)] = []
+    }
+
+    private(set) var scheduler: HeadScheduler
+    private(set) var now = 0.0
+    private var stages: [Stage]
+    private let linkSeconds: Double
+    /// Per frame, in the head and the engines: what even loopback costs.
+    private let hopSeconds: Double
+    private var events: [(time: Double, order: Int, event: Event)] = []
+    private var eventCount = 0
+    /// When each request's tokens came.
+    private(set) var tokenTimes: [UInt64: [Double]] = [:]
+    private(set) var batchSizes: [Int] = []
+    /// Prompts of these requests end without an answer when nil, else the answer's tokens are all the same.
+    private var inFlightCount = 0
+    private(set) var inFlightCountMax = 0
+
+    init(
+        stages: [StageTimes], linkSeconds: Double, hopSeconds: Double = 0.0003, sequenceCount: Int,
+        contextTokenCount: Int = 8192
+    ) {
+        var configuration = HeadSchedulerConfiguration(
+            headName: "head", contextTokenCount: contextTokenCount, sequenceCountMax: sequenceCount)
+        configuration.stageCount = stages.count
+        configuration.unacknowledgedTokenCountMax = .max
+        scheduler = HeadScheduler(configuration: configuration)
+        self.stages = stages.map { Stage(times: $0) }
+        self.linkSeconds = linkSeconds
+        self.hopSeconds = hopSeconds
+        execute(scheduler.pipelineReady(generation: 1, now: .zero))
+        schedule(.measured, after: 1)
+    }
+
+    mutating func submit(_ id: UInt64, promptTokenCount: Int, outputTokenCount: Int) throws {
+        // Prompts share nothing.
+        let prompt = (0..<promptTokenCount).map { TokenID(rawValue: Int32(id) * 10_000 + Int32($0)) }
+        let request = TokenizedRequest(
+            id: RequestID(rawValue: id), promptTokens: prompt, outputTokenCountMax: outputTokenCount)
+        execute(try scheduler.submit(request, now: clock))
+    }
+
+    /// Runs until `end` or until nothing happens any more.
+    mutating func run(until end: Double) {
+        while let next = events.indices.min(by: {
+            (events[$0].time, events[$0].order) < (events[$1].time, events[$1].order)
+        }),
+            events[next].time <= end
+        {
+            let event = events.remove(at: next)
+            now = event.time
+            handle(event.event)
+        }
+        now = end
+    }
+
+    /// Share of the time from `start` to now in which the stage computed.
+    func utilisation(ofStage index: Int, since start: Double) -> Double {
+        let busy = stages[index].busy.reduce(0) { $0 + max(0, min($1.to, now) - max($1.from, start)) }
+        return busy / (now - start)
+    }
+
+    /// Tokens of all answers from `start` to now, per second.
+    func tokensPerSecond(since start: Double) -> Double {
+        Double(tokenTimes.values.joined().count { $0 >= start && $0 <= now }) / (now - start)
+    }
+
+    private var clock: Duration { .seconds(now) }
+
+    private mutating func schedule(_ event: Event, after seconds: Double) {
+        eventCount += 1
+        events.append((now + seconds, eventCount, event))
+    }
+
+    private mutating func handle(_ event: Event) {
+        switch event {
+        case .arrives(let batch, let stage):
+            stages[stage].queue.append(batch)
+            computeNext(stage)
+        case .computed(let batch, let stage):
+            stages[stage].isBusy = false
+            let isLast = stage == stages.count - 1
+            // The head is where the last stage is.
+            schedule(
+                isLast ? .answered(batch) : .arrives(batch, stage: stage + 1),
+                after: hopSeconds + (isLast ? 0 : linkSeconds))
+            computeNext(stage)
+        case .answered(let batch):
+            answer(batch)
+        case .measured:
+            for index in stages.indices { scheduler.stageMeasured(index, stages[index].costs, now: clock) }
+            if scheduler.runningRequestCount > 0 { schedule(.measured, after: 1) }
+        }
+    }
+
+    private mutating func computeNext(_ stage: Int) {
+        guard !stages[stage].isBusy, !stages[stage].queue.isEmpty else { return }
+        let batch = stages[stage].queue.removeFirst()
+        stages[stage].batchCount += 1
+        let seconds = stages[stage].times.seconds(batch.entries.count, number: stages[stage].batchCount)
+        stages[stage].isBusy = true
+        stages[stage].costs.add(tokenCount: batch.entries.count, seconds: seconds)
+        stages[stage].busy.append((now, now + seconds))
+        schedule(.computed(batch, stage: stage), after: seconds)
+    }
+
+    private mutating func answer(_ batch: MicroBatch) {
+        inFlightCount -= 1
+        let tokens = batch.entries.filter(\.wantsOutput).map {
+            SampledToken(
+                sequence: $0.sequence, token: TokenID(rawValue: 1), piece: Array("x".utf8), isEndOfGeneration: false)
+        }
+        execute(scheduler.outputsArrived(batchNumber: batch.number, generation: 1, tokens: tokens, now: clock))
+    }
+
+    private mutating func execute(_ actions: [HeadSchedulerAction]) {
+        for action in actions {
+            switch action {
+            case .send(let batch):
+                inFlightCount += 1
+                inFlightCountMax = max(inFlightCountMax, inFlightCount)
+                batchSizes.append(batch.entries.count)
+                schedule(.arrives(batch, stage: 0), after: hopSeconds + (stages.count > 1 ? linkSeconds : 0))
+            case .emit(let id, .text(_, let tokenCount)):
+                tokenTimes[id.rawValue, default: []] += Array(repeating: now, count: tokenCount)
+            case .emit, .configureSampler, .releaseSampler, .pipelineBroken, .drained:
+                break
+            }
+        }
+    }
+}
