@@ -18,7 +18,7 @@ say "building everything"
 swift build --build-tests
 
 say "everything with sockets, engines and processes"
-swift test --skip-build --skip '^(Shoal(Core|Model|Planning|Scheduling|Membership)Tests|TidyTests)\.' "$@"
+swift test --skip-build --skip '^(Shoal(Core|Model|Planning|Scheduling|Membership|RPC)Tests|TidyTests)\.' "$@"
 
 # Only when everything is asked for.
 if [ $# -eq 0 ]; then

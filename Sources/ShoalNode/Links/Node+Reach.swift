@@ -175,7 +175,9 @@ extension Node {
         var announcement = announcement
         announcement.addresses = believable(announcement.addresses, over: link)
         announcement.interfaces = announcement.interfaces.prefix(Self.interfaceCountMax).filter { IPAddress($0) != nil }
+        let known = peers.connected[announcement.id]?.announcement?.memoryAvailable
         peers.announce(announcement)
+        if known != announcement.memoryAvailable { keeper.inbox.post(.resourcesChanged) }
         if announcement.unixMilliseconds > 0 {
             let offset = Double(announcement.unixMilliseconds) - Double(UnixClock.milliseconds())
             reach.clockOffsets[announcement.id] = offset / 1000
