@@ -4,6 +4,7 @@
 #include "guard.h"
 #include "llama.h"
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <stdexcept>
@@ -88,6 +89,25 @@ sampler_ptr make_chain(int32_t vocabulary_count, const shoal_sampling & p) {
     return chain;
 }
 
+// The first of the largest. Several running maxima, because one would make every comparison wait for the one before.
+int32_t most_likely(const float * logits, int32_t count) {
+    constexpr int32_t lanes = 16;
+    float largest[lanes];
+    std::fill(largest, largest + lanes, -INFINITY);
+    int32_t i = 0;
+    for (; i + lanes <= count; i += lanes) {
+        for (int32_t lane = 0; lane < lanes; lane++) {
+            largest[lane] = logits[i + lane] > largest[lane] ? logits[i + lane] : largest[lane];
+        }
+    }
+    float maximum = *std::max_element(largest, largest + lanes);
+    for (; i < count; i++) {
+        maximum = logits[i] > maximum ? logits[i] : maximum;
+    }
+    const float * found = std::find(logits, logits + count, maximum);
+    return found == logits + count ? -1 : static_cast<int32_t>(found - logits);
+}
+
 }  // namespace
 
 struct shoal_sampler {
@@ -95,6 +115,18 @@ struct shoal_sampler {
     sampler_ptr grammar;
     std::vector<llama_token_data> candidates;
     int32_t vocabulary_count;
+    // Nothing but the likeliest token is asked for, unless it is one of these, which are made less likely.
+    bool is_greedy = false;
+    std::vector<int32_t> unlikely = {};
+
+    void look_for_shortcut(const shoal_sampling & p) {
+        is_greedy = p.temperature <= 0 && p.repetition_penalty == 1 && p.frequency_penalty == 0
+            && p.presence_penalty == 0 && p.grammar == nullptr;
+        for (size_t i = 0; i < p.bias_count; i++) {
+            is_greedy = is_greedy && p.biases[i] <= 0;
+            unlikely.push_back(p.bias_tokens[i]);
+        }
+    }
 
     llama_token_data_array fill(const float * logits) {
         for (int32_t token = 0; token < vocabulary_count; token++) {
@@ -138,6 +170,13 @@ struct shoal_sampler {
     }
 
     llama_token sample(const float * logits) {
+        if (is_greedy) {
+            // The samplers keep no state then, and copying the whole vocabulary for them costs more than the look.
+            const int32_t token = most_likely(logits, vocabulary_count);
+            if (token >= 0 && std::find(unlikely.begin(), unlikely.end(), token) == unlikely.end()) {
+                return token;
+            }
+        }
         llama_token_data_array array = fill(logits);
         llama_token token = choose(array);
         if (grammar != nullptr && !allows(token)) {
@@ -165,6 +204,7 @@ shoal_sampler * shoal_sampler_create(
         if (parameters->grammar != nullptr) {
             sampler->grammar = make_grammar(vocabulary, parameters->grammar);
         }
+        sampler->look_for_shortcut(*parameters);
         return sampler.release();
     });
 }

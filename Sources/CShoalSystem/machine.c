@@ -12,6 +12,8 @@
 #if defined(__linux__)
 
 #include <sched.h>
+#include <signal.h>
+#include <sys/prctl.h>
 
 // The number after `key` in a file of "key number" or "key: number kB" lines; -1 when it is not there.
 static int64_t number_in_file(const char *path, const char *key) {
@@ -114,7 +116,64 @@ int64_t shoal_resident_bytes(int32_t process_id) {
     return kibibytes < 0 ? -1 : kibibytes * 1024;
 }
 
-int64_t shoal_out_of_memory_kill_count(void) { return number_in_file("/proc/vmstat", "oom_kill"); }
+// Version 1 of control groups, where the memory controller has a tree of its own.
+static int64_t kills_in_group_version_1(void) {
+    FILE *file = fopen("/proc/self/cgroup", "re");
+    if (file == NULL) return -1;
+    char line[512], path[700];
+    int64_t value = -1;
+    while (value < 0 && fgets(line, sizeof line, file) != NULL) {
+        char *folder = strstr(line, ":memory:");
+        if (folder == NULL) continue;
+        line[strcspn(line, "\n")] = 0;
+        snprintf(path, sizeof path, "/sys/fs/cgroup/memory%s/memory.oom_control", folder + strlen(":memory:"));
+        value = number_in_file(path, "oom_kill");
+    }
+    fclose(file);
+    return value;
+}
+
+int64_t shoal_out_of_memory_kill_count(void) {
+    char folder[600], path[700];
+    control_group_folder(folder, sizeof folder);
+    snprintf(path, sizeof path, "%s/memory.events", folder);
+    int64_t value = folder[0] == 0 ? -1 : number_in_file(path, "oom_kill");
+    if (value < 0) value = kills_in_group_version_1();
+    return value < 0 ? number_in_file("/proc/vmstat", "oom_kill") : value;
+}
+
+int shoal_process_pulse(int32_t process_id, struct shoal_pulse *pulse) {
+    char path[64], text[1024];
+    snprintf(path, sizeof path, "/proc/%d/stat", process_id);
+    FILE *file = fopen(path, "re");
+    if (file == NULL) return -1;
+    size_t length = fread(text, 1, sizeof text - 1, file);
+    fclose(file);
+    text[length] = 0;
+    // The name in parentheses may hold anything, so that fields are counted from its end. Source: proc(5).
+    char *fields = strrchr(text, ')');
+    char state;
+    long long major, user, system;
+    const char *format = ") %c %*d %*d %*d %*d %*d %*u %*u %*u %lld %*u %lld %lld";
+    if (fields == NULL || sscanf(fields, format, &state, &major, &user, &system) != 4) return -1;
+    long ticks = sysconf(_SC_CLK_TCK);
+    if (ticks <= 0) return -1;
+    pulse->cpu_nanoseconds = (int64_t)(user + system) * (1000000000 / ticks);
+    pulse->major_faults = major;
+    pulse->is_stopped = state == 'T' || state == 't';
+    snprintf(path, sizeof path, "/proc/%d/io", process_id);
+    int64_t bytes = number_in_file(path, "rchar");
+    pulse->read_bytes = bytes < 0 ? 0 : bytes;
+    return 0;
+}
+
+void shoal_depend_on_parent(void) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    FILE *file = fopen("/proc/self/oom_score_adj", "we");
+    if (file == NULL) return;
+    fputs("500", file);
+    fclose(file);
+}
 
 void shoal_set_thread_name(const char *name) {
     char cut[16];
@@ -126,6 +185,8 @@ void shoal_set_thread_name(const char *name) {
 
 #include <libproc.h>
 #include <mach/mach.h>
+#include <mach/mach_time.h>
+#include <sys/proc.h>
 #include <sys/sysctl.h>
 
 int64_t shoal_memory_total_bytes(void) {
@@ -157,6 +218,23 @@ int64_t shoal_resident_bytes(int32_t process_id) {
 }
 
 int64_t shoal_out_of_memory_kill_count(void) { return -1; }
+
+int shoal_process_pulse(int32_t process_id, struct shoal_pulse *pulse) {
+    struct rusage_info_v2 usage;
+    struct proc_bsdinfo info;
+    mach_timebase_info_data_t base;
+    if (proc_pid_rusage(process_id, RUSAGE_INFO_V2, (rusage_info_t *)&usage) != 0) return -1;
+    if (proc_pidinfo(process_id, PROC_PIDTBSDINFO, 0, &info, sizeof info) != (int)sizeof info) return -1;
+    if (mach_timebase_info(&base) != KERN_SUCCESS || base.denom == 0) return -1;
+    pulse->cpu_nanoseconds = (int64_t)((usage.ri_user_time + usage.ri_system_time) * base.numer / base.denom);
+    pulse->read_bytes = (int64_t)usage.ri_diskio_bytesread;
+    pulse->major_faults = (int64_t)usage.ri_pageins;
+    pulse->is_stopped = info.pbi_status == SSTOP;
+    return 0;
+}
+
+// Here an engine notices the end of its parent by the end of its input; a stopped one when it goes on.
+void shoal_depend_on_parent(void) {}
 
 void shoal_set_thread_name(const char *name) { pthread_setname_np(name); }
 

@@ -9,6 +9,12 @@ package struct EngineExit: Hashable, Sendable {
         case outOfMemory
         /// libllama, or a Swift runtime check, gave up; its own words.
         case aborted(message: String)
+        /// A GPU or its driver failed; libllama's words.
+        case device(message: String)
+        /// This node ended it because it did nothing any more; how that showed.
+        case hung(String)
+        /// This node ended it because it only waited for memory; how that showed.
+        case thrashing(String)
     }
 
     package var cause: Cause
@@ -26,9 +32,12 @@ package struct EngineExit: Hashable, Sendable {
         case .exited(let code): "the engine exited with code \(code)"
         case .signal(let number): "the engine was killed by signal \(number)\(Self.name(of: number))"
         case .outOfMemory:
-            "the engine was killed by the system because memory ran out; "
+            "the engine was ended because memory ran out; "
                 + "give this node fewer layers or a shorter context"
         case .aborted(let message): "the engine aborted: \(message)"
+        case .device(let message): "the GPU or its driver failed the engine: \(message)"
+        case .hung(let how): "the engine hung: \(how)"
+        case .thrashing(let how): "the engine had too little memory: \(how)"
         }
     }
 
@@ -57,21 +66,37 @@ struct ExitEvidence {
     /// The kernel's count of processes killed for lack of memory grew while the child ran.
     var memoryRanOut: Bool
     var logTail: [String]
+    /// Why this node ended it, if it did so on its own account.
+    var verdict: EngineExit.Cause?
 
     var cause: EngineExit.Cause {
         guard signal >= 0 else { return .exited(code: exitCode) }
         if signal == Self.kill {
-            return memoryRanOut && !wasRequested ? .outOfMemory : .signal(signal)
+            if wasRequested { return .signal(signal) }
+            return verdict ?? (memoryRanOut ? .outOfMemory : .signal(signal))
         }
+        if let message = lastLine(of: Self.deviceMarks) { return .device(message: message) }
+        if lastLine(of: Self.memoryMarks) != nil { return .outOfMemory }
         // A trap of the Swift runtime is a signal of its own per architecture, so its message decides, not the number.
-        if let message = abortMessage { return .aborted(message: message) }
+        if let message = lastLine(of: Self.abortMarks) { return .aborted(message: message) }
         return signal == Self.abort ? .aborted(message: logTail.last ?? "no message") : .signal(signal)
     }
 
-    /// The last line that reads like somebody's last words. Sources: `ggml_abort` in ggml.c, libstdc++'s terminate
-    /// handler, the Swift runtime.
-    private var abortMessage: String? {
-        let marks = ["GGML_ASSERT(", "GGML_ABORT", "fatal error", "Fatal error", "terminate called", "what():"]
-        return logTail.last { line in marks.contains { line.contains($0) } }
+    /// Last words. Sources: `ggml_abort` in ggml.c, libstdc++'s terminate handler, the Swift runtime.
+    private static let abortMarks = [
+        "GGML_ASSERT(", "GGML_ABORT", "fatal error", "Fatal error", "terminate called", "what():",
+    ]
+    /// An allocation failed, on the host or on a device. Sources: ggml.c, ggml-backend.cpp, ggml-cuda.cu, libstdc++.
+    private static let memoryMarks = [
+        "std::bad_alloc", "insufficient memory", "cudaMalloc failed: out of memory", "ErrorOutOfDeviceMemory",
+        "ErrorOutOfHostMemory", "failed to allocate buffer of size",
+    ]
+    /// Sources: ggml-cuda.cu, ggml-vulkan.cpp, ggml-metal.
+    private static let deviceMarks = [
+        "CUDA error:", "ROCm error:", "ErrorDeviceLost", "ggml_metal_graph_compute: command buffer",
+    ]
+
+    private func lastLine(of marks: [String]) -> String? {
+        logTail.last { line in marks.contains { line.contains($0) } }
     }
 }

@@ -20,13 +20,14 @@ extension Node {
         }
         let planRequest = try planRequest(request, model)
         let plan = try report(planRequest, request)
-        let order = InstanceOrder(
+        var order = InstanceOrder(
             id: .random(), model: model.reference, family: plan.family,
             stages: plan.stages.map {
                 StageOrder(node: $0.node, nodeName: $0.nodeName, layers: $0.layers, weightBytes: $0.weightBytes)
             },
             contextTokenCount: planRequest.contextTokenCount, sequenceCountMax: planRequest.sequenceCount,
             createdUnixSeconds: UnixClock.seconds())
+        order.wire = request.wire ?? .f32
         return (plan, order)
     }
 
@@ -39,7 +40,7 @@ extension Node {
 
     private func report(_ planRequest: PlanRequest, _ request: LoadRequest) throws(ShoalError) -> PlanReport {
         let announcements =
-            [announcement()] + peers.connected.values.compactMap(\.announcement).sorted { $0.name < $1.name }
+            [announcement()] + presentPeers.compactMap(\.announcement).sorted { $0.name < $1.name }
         let real = announcements.map { announcement in
             var node = PlannerNode(
                 id: announcement.id, name: announcement.name, availableBytes: announcement.memoryAvailable,

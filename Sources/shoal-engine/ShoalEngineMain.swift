@@ -1,3 +1,4 @@
+internal import CShoalSystem
 internal import ShoalCore
 internal import ShoalEngine
 internal import ShoalLlama
@@ -14,6 +15,7 @@ enum ShoalEngineMain {
 
     static func main() {
         if CommandLine.arguments.dropFirst().first == "--build" { Exit.tellingBuild(LlamaLibrary.build) }
+        shoal_depend_on_parent()
         guard let channel = ParentChannel() else { Exit.internalError("descriptors 0 and 1 cannot be taken over") }
         LlamaLibrary.start()
         let jobs = BlockingQueue<EngineJob>(capacity: jobCountMax)

@@ -46,9 +46,7 @@ extension NodeScenarios {
                     if attempt > 0 { try await engine.holdBatches() }
                     _ = await engine.receivedBatches.first { $0.entries.count == 6 }
                     engine.die()
-                    _ = await nodes[stage].launcher.engines.first { new in
-                        !nodes[stage].launcher.engines.events.prefix(attempt + 1).contains { $0 === new }
-                    }
+                    _ = await nodes[stage].engine(attempt + 1)
                 }
                 let failure = try await Answer(reading: stream).failure()
                 #expect(failure.code == .engineLost)

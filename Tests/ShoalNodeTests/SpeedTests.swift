@@ -60,12 +60,8 @@ extension NodeScenarios {
                 var load = LoadRequest(model: cluster.modelPath)
                 load.imaginedNodes = [LoadRequest.ImaginedNode(name: "big", memory: ByteCount(1 << 40))]
                 #expect(try await node.node.plan(load).stages.count == 1)
-                do {
-                    _ = try await node.node.load(load)
-                    Issue.record("it was loaded")
-                } catch {
-                    #expect(error.message.contains("big does not exist"))
-                }
+                let error = await #expect(throws: ShoalError.self) { _ = try await node.node.load(load) }
+                #expect(error?.message.contains("big does not exist") == true)
             }
         }
     }

@@ -55,8 +55,27 @@ void shoal_processor_name(char *name, size_t capacity);
 // Resident bytes of a process, 0 meaning this one; -1 when unknown.
 int64_t shoal_resident_bytes(int32_t process_id);
 
-// How often the kernel has killed a process for lack of memory since boot; -1 when unknown.
+// How often the kernel has killed a process for lack of memory, in this process's control group if that is counted,
+// on the machine otherwise; -1 when unknown.
 int64_t shoal_out_of_memory_kill_count(void);
+
+// Counters of what a process did; they only grow.
+struct shoal_pulse {
+    int64_t cpu_nanoseconds;
+    // By read calls, from the disk or its cache.
+    int64_t read_bytes;
+    // Pages that had to be fetched from the disk before the process could go on.
+    int64_t major_faults;
+    // 1 when a signal or a debugger holds it.
+    int32_t is_stopped;
+};
+
+// Fills `pulse`. Returns 0, or -1 when the process is gone or the system does not tell.
+int shoal_process_pulse(int32_t process_id, struct shoal_pulse *pulse);
+
+// Makes this process die with the one that started it, even while it is stopped, and be the first to be killed when
+// memory runs out. Where the system lacks one of these, nothing happens.
+void shoal_depend_on_parent(void);
 
 // Names the calling thread, for debuggers and top; cut to what the system allows.
 void shoal_set_thread_name(const char *name);

@@ -28,6 +28,7 @@ final class ChildProcess: Sendable {
 
     private struct State {
         var wasStopRequested = false
+        var verdict: EngineExit.Cause?
         var exit: EngineExit?
         var waiters: [CheckedContinuation<EngineExit, Never>] = []
     }
@@ -77,6 +78,12 @@ final class ChildProcess: Sendable {
             guard state.exit == nil else { return }
             _ = shoal_signal(processID, signal)
         }
+    }
+
+    /// Kills the child, which will be said to have ended for this reason.
+    func kill(because cause: EngineExit.Cause) {
+        state.withLock { $0.verdict = $0.verdict ?? cause }
+        send(signal: SIGKILL)
     }
 
     /// Returns when the child has ended and is reaped.
@@ -182,7 +189,7 @@ final class ChildProcess: Sendable {
             _ = shoal_reap(processID, &exitCode, &signal)
             let evidence = ExitEvidence(
                 exitCode: exitCode, signal: signal, wasRequested: state.wasStopRequested,
-                memoryRanOut: memoryRanOut, logTail: logTail)
+                memoryRanOut: memoryRanOut, logTail: logTail, verdict: state.verdict)
             let exit = EngineExit(cause: evidence.cause, wasRequested: state.wasStopRequested)
             state.exit = exit
             defer { state.waiters = [] }

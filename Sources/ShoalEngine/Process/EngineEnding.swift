@@ -15,6 +15,9 @@ final class EngineEnding: Sendable {
     /// Makes the end that follows this node's wish rather than the engine's accident.
     func askFor() { child.expectEnd() }
 
+    /// Ends it on this node's own account, because it is of no use any more.
+    func kill(because cause: EngineExit.Cause) { child.kill(because: cause) }
+
     /// Returns when the child is gone, without hurrying it.
     func wait() async -> EngineExit { await child.waitForExit() }
 

@@ -24,6 +24,8 @@ package struct ProcessEngineLauncher: EngineLauncher {
         package var startDeadline = Duration.seconds(30)
         /// From SIGTERM to SIGKILL.
         package var stopGrace = Duration.seconds(2)
+        /// When a running engine is given up.
+        package var watchdog = EngineWatchdog.Configuration()
 
         package init(
             executablePath: String, logDirectory: String?,
@@ -72,6 +74,9 @@ package struct ProcessEngineLauncher: EngineLauncher {
             })
         do throws(ShoalError) {
             let build = try await session.start(deadline: configuration.startDeadline)
+            session.watch(
+                configuration.watchdog, pulse: { EngineWatchdog.Pulse(of: child.processID) },
+                end: { ending.kill(because: $0) })
             let record = LaunchRecord(
                 command: [configuration.executablePath] + configuration.arguments,
                 environment: configuration.environment)

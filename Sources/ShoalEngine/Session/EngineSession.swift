@@ -28,6 +28,19 @@ package final class EngineSession: FrameReceiver {
         /// Requests that nobody waits for, by number; those count from `firstPostNumber`.
         var posted: [UInt64: @Sendable (ShoalError) -> Void] = [:]
         var nextPostNumber = EngineSession.firstPostNumber
+        var watch: Watch?
+    }
+
+    /// Looks at the engine now and then, while it lives.
+    private struct Watch {
+        var watchdog: EngineWatchdog
+        let pulse: @Sendable () -> EngineWatchdog.Pulse?
+        let end: @Sendable (EngineExit.Cause) -> Void
+        var timer: RepeatedTask?
+        /// The status request that was sent last, and how many micro-batches went before it.
+        var asked: (number: UInt64, sentCount: Int)?
+        /// Micro-batches that must have been answered by now, whatever was counted.
+        var settledCount = 0
     }
 
     package init(
@@ -102,7 +115,61 @@ package final class EngineSession: FrameReceiver {
     /// Returns when the connection has closed and the receiver has heard of it. Only useful after a close.
     package func waitForEnd() async { await ended.wait() }
 
+    // MARK: Watching
+
+    /// Begins to watch the engine's process and tells `end` why it is to be killed, if ever. After `start`.
+    package func watch(
+        _ configuration: EngineWatchdog.Configuration, pulse: @escaping @Sendable () -> EngineWatchdog.Pulse?,
+        end: @escaping @Sendable (EngineExit.Cause) -> Void
+    ) {
+        let interval = TimeAmount(configuration.interval)
+        connection.eventLoop.execute { [self] in
+            state.value.watch = Watch(watchdog: EngineWatchdog(configuration), pulse: pulse, end: end)
+            // Cancelled when the connection has closed.
+            state.value.watch?.timer = connection.eventLoop.scheduleRepeatedTask(
+                initialDelay: interval, delay: interval
+            ) { [weak self] _ in self?.look() }
+        }
+    }
+
+    private func look() {
+        guard var watch = state.value.watch else { return }
+        let hasWork =
+            microBatchesInFlight > 0 || state.value.requests.count > 0 || !state.value.posted.isEmpty
+        let verdict = watch.watchdog.look(hasWork: hasWork, pulse: hasWork ? watch.pulse() : nil, now: Self.uptime)
+        state.value.watch = watch
+        switch verdict {
+        case .well: break
+        case .ask: ask()
+        case .hung(let how): watch.end(.hung(how))
+        case .thrashing(let how): watch.end(.thrashing(how))
+        }
+    }
+
+    /// The engine answers in order: what was sent before is settled when the answer is there.
+    private func ask() {
+        let sentCount = connection.counts.sent[.microBatch]?.frameCount ?? 0
+        let number = state.value.nextPostNumber
+        state.value.watch?.asked = (number, sentCount)
+        post(.status) { _ in }
+    }
+
+    private var microBatchesInFlight: Int {
+        let counts = connection.counts
+        let sentCount = counts.sent[.microBatch]?.frameCount ?? 0
+        let answeredCount = counts.received.reduce(0) { count, kind in
+            kind.key == .engineReply || kind.key == .engineEvent ? count : count + kind.value.frameCount
+        }
+        return sentCount - max(answeredCount, state.value.watch?.settledCount ?? 0)
+    }
+
+    private static var uptime: Duration { .nanoseconds(Int64(clamping: NIODeadline.now().uptimeNanoseconds)) }
+
+    // MARK: What the engine says
+
     package func received(_ frame: Frame, on connection: FrameConnection) {
+        let now = Self.uptime
+        state.value.watch?.watchdog.heard(now: now)
         do throws(ShoalError) {
             switch frame.kind {
             case .engineReply: try received(reply: frame)
@@ -127,6 +194,8 @@ package final class EngineSession: FrameReceiver {
                 started.resolve(.failure(reason))
                 state.value.requests.close(because: reason)
                 state.value.posted = [:]
+                state.value.watch?.timer?.cancel()
+                state.value.watch = nil
                 receiver.closed(connection, because: cause)
                 ended.give()
             }
@@ -135,6 +204,10 @@ package final class EngineSession: FrameReceiver {
 
     private func received(reply frame: Frame) throws(ShoalError) {
         let reply = try FrameJSON.decode(EngineReply.self, from: frame.description)
+        if let asked = state.value.watch?.asked, asked.number == frame.number {
+            state.value.watch?.settledCount = asked.sentCount
+            state.value.watch?.asked = nil
+        }
         if let onFailure = state.value.posted.removeValue(forKey: frame.number) {
             if case .failed(let error) = reply { onFailure(error) }
             return

@@ -25,6 +25,8 @@ final class FrameConnectionHandler: ChannelInboundHandler, RemovableChannelHandl
     /// The stream ended without a close of ours; frames of before may still wait for a receiver.
     private var endedByPeer = false
     private var closeReason: ShoalError?
+    /// Set when the frames ended and bytes of another kind go on.
+    private var takenOver: (any Channel)?
 
     init(configuration: LinkConfiguration) { self.configuration = configuration }
 
@@ -80,6 +82,19 @@ final class FrameConnectionHandler: ChannelInboundHandler, RemovableChannelHandl
         isClosing = true
         closeReason = error
         context?.close(promise: nil)
+        takenOver?.close(promise: nil)
+    }
+
+    /// Ends the frames: nothing is read until the channel's new owner does, and closing closes the channel as before.
+    /// Returns what came behind the last frame. Throws `linkLost` on a closed connection.
+    func takeOver(_ channel: any Channel) throws(ShoalError) -> ByteBuffer {
+        guard !isClosing, takenOver == nil else {
+            throw ShoalError(.linkLost, "the connection was closed before it could be used")
+        }
+        receiver = nil
+        setAutoRead(false)
+        takenOver = channel
+        return reader.takeUnread()
     }
 
     /// Leaves the pipeline; what no frame has taken goes to the handlers behind this one.

@@ -104,8 +104,10 @@ extension HeadService {
 
     // MARK: Scheduler actions
 
+    /// What moves the pipeline first: readers are told of a token while the next one is computed.
     func perform(_ actions: [HeadSchedulerAction]) {
-        for action in actions { perform(action) }
+        for action in actions where !action.isNews { perform(action) }
+        for action in actions where action.isNews { perform(action) }
     }
 
     private func perform(_ action: HeadSchedulerAction) {
@@ -131,5 +133,12 @@ extension HeadService {
             perform(lifecycle.pipelineBroken(generation: lifecycle.generation, error: error, now: now))
         case .drained: break
         }
+    }
+}
+
+extension HeadSchedulerAction {
+    /// Something for a reader, on which nothing else depends.
+    fileprivate var isNews: Bool {
+        if case .emit = self { true } else { false }
     }
 }

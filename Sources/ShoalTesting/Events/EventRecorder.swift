@@ -3,7 +3,8 @@ internal import Synchronization
 /// Events in the order they happened, and a way to wait for one without sleeping. Any thread.
 package final class EventRecorder<Event: Sendable>: Sendable {
     private struct Waiter {
-        let matches: @Sendable (Event) -> Bool
+        /// By the event and its number.
+        let matches: @Sendable (Event, Int) -> Bool
         let continuation: CheckedContinuation<Event, Never>
     }
 
@@ -22,19 +23,28 @@ package final class EventRecorder<Event: Sendable>: Sendable {
     package func record(_ event: Event) {
         let woken = state.withLock { state in
             state.events.append(event)
-            let woken = state.waiters.filter { $0.matches(event) }
-            state.waiters.removeAll { $0.matches(event) }
+            let number = state.events.count - 1
+            let woken = state.waiters.filter { $0.matches(event, number) }
+            state.waiters.removeAll { $0.matches(event, number) }
             return woken
         }
         for waiter in woken { waiter.continuation.resume(returning: event) }
     }
 
     /// The first event that matches, past or future. A test that waits for one that never comes hangs, so such tests
-    /// carry a time limit.
+    /// carry a time limit. `matches` must not ask the recorder, which is locked meanwhile.
     package func first(where matches: @escaping @Sendable (Event) -> Bool = { _ in true }) async -> Event {
+        await firstNumbered { event, _ in matches(event) }
+    }
+
+    /// The event that `number` others came before, past or future.
+    package func event(_ number: Int) async -> Event { await firstNumbered { $1 == number } }
+
+    private func firstNumbered(where matches: @escaping @Sendable (Event, Int) -> Bool) async -> Event {
         await withCheckedContinuation { continuation in
             let found = state.withLock { state -> Event? in
-                if let event = state.events.first(where: matches) { return event }
+                let past = state.events.enumerated().first { matches($0.element, $0.offset) }
+                if let past { return past.element }
                 state.waiters.append(Waiter(matches: matches, continuation: continuation))
                 return nil
             }

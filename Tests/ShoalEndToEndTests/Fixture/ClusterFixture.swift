@@ -43,6 +43,7 @@ final class ClusterFixture: Sendable {
         _ body: (ClusterFixture) async throws -> Void
     ) async throws {
         let directory = FileManager.default.temporaryDirectory.appending(path: "shoal-test-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(at: directory) }
         let names = Array("abcdefgh").prefix(nodeCount).map(String.init)
         let ports = try freePorts(nodeCount * 2)

@@ -2,6 +2,7 @@ import Foundation
 import Logging
 import ShoalCore
 import ShoalLinks
+import ShoalMembership
 import ShoalTesting
 import ShoalTrust
 import Synchronization
@@ -58,6 +59,15 @@ final class TestCluster: Sendable {
         configuration.limits.redialDelayMax = .milliseconds(100)
         configuration.limits.announcementInterval = .milliseconds(50)
         configuration.limits.orphanedStageGrace = .milliseconds(100)
+        configuration.limits.membership.tickInterval = .milliseconds(50)
+        configuration.limits.election.startDelay = .milliseconds(100)
+        configuration.limits.election.claimDelay = .milliseconds(300)
+        configuration.limits.election.rankDelay = .milliseconds(200)
+        configuration.limits.desired.reportGrace = .milliseconds(500)
+        configuration.limits.desired.retryDelayMin = .milliseconds(50)
+        configuration.limits.desired.replanInterval = .milliseconds(500)
+        configuration.limits.desired.replanIntervalMin = .milliseconds(100)
+        configuration.limits.commandInterval = .milliseconds(100)
         configuration.limits.relayDelay = .milliseconds(100)
         configuration.onChange = { [signal] in signal.change() }
         configure(&configuration)
@@ -158,10 +168,7 @@ final class TestNode: Sendable {
     }
 
     /// The engine of a stage that was started last.
-    func engine(_ number: Int = 0) async -> FakeEngine {
-        if launcher.engines.events.count <= number { _ = await launcher.engines.first() }
-        return launcher.engines.events[number]
-    }
+    func engine(_ number: Int = 0) async -> FakeEngine { await launcher.engines.event(number) }
 }
 
 /// What a reader got.

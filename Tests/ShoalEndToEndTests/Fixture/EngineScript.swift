@@ -1,0 +1,22 @@
+import Foundation
+
+/// A program that becomes the real engine, after it arranged for some misfortune.
+enum EngineScript {
+    static var engine: URL { Binaries.directory.appending(path: "shoal-engine") }
+
+    /// Sends the engine `signal` as soon as it has its model file open: each one, or only the first in `folder`.
+    static func signalled(_ signal: String, onlyFirst: Bool, in folder: URL) throws -> URL {
+        let model = "ls -l /proc/$$/fd 2>/dev/null | grep -q '[.]gguf'"
+        let misfortune = "(while ! \(model); do :; done; kill -\(signal) $$) </dev/null >/dev/null 2>&1 &"
+        let condition = onlyFirst ? "mkdir '\(folder.path)/was-signalled' 2>/dev/null" : "true"
+        return try write("if \(condition); then \(misfortune) fi\nexec '\(engine.path)' \"$@\"", in: folder)
+    }
+
+    /// Any shell script.
+    static func write(_ script: String, in folder: URL) throws -> URL {
+        let file = folder.appending(path: "engine-\(UUID().uuidString).sh")
+        try Data("#!/bin/sh\n[ \"$1\" = --build ] && exec '\(engine.path)' --build\n\(script)\n".utf8).write(to: file)
+        try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: file.path)
+        return file
+    }
+}
