@@ -133,7 +133,7 @@ extension Node {
         while (try? await Task.sleep(for: configuration.limits.announcementInterval)) != nil {
             broadcast(.node(announcement()))
             broadcast(.instances(Array(ownReports.values)))
-            await stopDrained()
+            await tendHeads()
             await tendLinks()
             configuration.onChange()
         }

@@ -26,7 +26,7 @@ extension Node {
                 StageOrder(node: $0.node, nodeName: $0.nodeName, layers: $0.layers, weightBytes: $0.weightBytes)
             },
             contextTokenCount: planRequest.contextTokenCount, sequenceCountMax: planRequest.sequenceCount,
-            createdUnixSeconds: UnixClock.seconds())
+            createdUnixSeconds: UnixClock.seconds(), speculation: request.speculation ?? .auto)
         order.wire = request.wire ?? .f32
         return (plan, order)
     }

@@ -101,9 +101,9 @@ struct RouteTests {
     @Test(
         "layers may be the text of --layers or a list",
         arguments: [
-            #"{"model":"m","layers":"a=0-14,b=15-29","contextTokenCount":512,"sequenceCountMax":2}"#,
+            #"{"model":"m","layers":"a=0-14,b=15-29","contextTokenCount":512,"sequenceCountMax":2,"wire":"f16"}"#,
             """
-            {"model":"m","contextTokenCount":512,"sequenceCountMax":2,"layers":\
+            {"model":"m","contextTokenCount":512,"sequenceCountMax":2,"wire":"f16","layers":\
             [{"nodeName":"a","layers":{"first":0,"end":15}},{"nodeName":"b","layers":{"first":15,"end":30}}]}
             """,
         ])
@@ -117,7 +117,9 @@ struct RouteTests {
             #expect(request.layers.map(\.layers.description) == ["0-14", "15-29"])
             #expect(request.contextTokenCount == 512)
             #expect(request.sequenceCountMax == 2)
+            #expect(request.wire == .f16)
         }
+        #expect(try await harness.post("/shoal/v1/plan", #"{"model":"m","wire":"f8"}"#).error["param"] == "wire")
     }
 
     @Test("a plan may name an objective, a prompt, and nodes to imagine or to leave out")

@@ -186,6 +186,9 @@ package struct LoadRequest: Hashable, Sendable, Codable {
     /// The prompt that the time to the first token is predicted for; nil means `promptTokenCountDefault`.
     package var promptTokenCount: Int?
 
+    /// Nil: `auto`.
+    package var speculation: SpeculationMode?
+
     package static let promptTokenCountDefault = 512
 
     /// One `NAME=MEMORY` of `--with`.

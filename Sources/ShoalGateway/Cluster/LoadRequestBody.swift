@@ -14,6 +14,7 @@ extension LoadRequest {
         excludedNodes = try LoadRequest.nodeNames(fields)
         imaginedNodes = try LoadRequest.imaginedNodes(fields)
         wire = try LoadRequest.wire(fields)
+        speculation = try fields.speculation()
         promptTokenCount = try fields.integer("promptTokenCount", in: 1...Limits.contextTokenCountMax)
     }
 

@@ -86,26 +86,6 @@ package final class FrameConnection: Sendable {
     /// Stops delivering, until the next `start`, and sets what the next header may announce. On the loop only.
     func pause(limits: FrameSizeLimits) { handler.value.pause(limits: limits) }
 
-    /// Ends the frames, after the hellos: from now on the channel carries other bytes, behind the same TLS. Returns the
-    /// channel, with `autoRead` off, and what came already. Closing the connection still closes the channel.
-    ///
-    /// Throws `linkLost` when it is closed.
-    package func takeOver() async throws(ShoalError) -> (channel: any Channel, firstBytes: ByteBuffer) {
-        let taken = eventLoop.flatSubmit { [self] () -> EventLoopFuture<ByteBuffer> in
-            do throws(ShoalError) {
-                let unread = try handler.value.takeOver(channel)
-                return channel.pipeline.syncOperations.removeHandler(handler.value).map { unread }
-            } catch {
-                return eventLoop.makeFailedFuture(error)
-            }
-        }
-        do {
-            return (channel, try await taken.get())
-        } catch {
-            throw error as? ShoalError ?? ShoalError(.linkLost, "the connection closed: \(error)")
-        }
-    }
-
     /// What the next header may announce. On the loop only.
     func setLimits(_ limits: FrameSizeLimits) { handler.value.setLimits(limits) }
 

@@ -25,8 +25,6 @@ final class FrameConnectionHandler: ChannelInboundHandler, RemovableChannelHandl
     /// The stream ended without a close of ours; frames of before may still wait for a receiver.
     private var endedByPeer = false
     private var closeReason: ShoalError?
-    /// Set when the frames ended and bytes of another kind go on.
-    private var takenOver: (any Channel)?
 
     init(configuration: LinkConfiguration) { self.configuration = configuration }
 
@@ -82,19 +80,6 @@ final class FrameConnectionHandler: ChannelInboundHandler, RemovableChannelHandl
         isClosing = true
         closeReason = error
         context?.close(promise: nil)
-        takenOver?.close(promise: nil)
-    }
-
-    /// Ends the frames: nothing is read until the channel's new owner does, and closing closes the channel as before.
-    /// Returns what came behind the last frame. Throws `linkLost` on a closed connection.
-    func takeOver(_ channel: any Channel) throws(ShoalError) -> ByteBuffer {
-        guard !isClosing, takenOver == nil else {
-            throw ShoalError(.linkLost, "the connection was closed before it could be used")
-        }
-        receiver = nil
-        setAutoRead(false)
-        takenOver = channel
-        return reader.takeUnread()
     }
 
     /// Leaves the pipeline; what no frame has taken goes to the handlers behind this one.
@@ -108,6 +93,17 @@ final class FrameConnectionHandler: ChannelInboundHandler, RemovableChannelHandl
             context.fireChannelReadComplete()
         }
         context.pipeline.syncOperations.removeHandler(context: context, promise: nil)
+    }
+
+    /// Leaves the pipeline with `autoRead` off; returns what no frame has taken. Nil when the connection is closed, or
+    /// its bytes are somebody else's already.
+    func takeOver() -> ByteBuffer? {
+        guard let context, !isClosing, !isHandedOver else { return nil }
+        setAutoRead(false)
+        isHandedOver = true
+        receiver = nil
+        context.pipeline.syncOperations.removeHandler(context: context, promise: nil)
+        return reader.takeUnread()
     }
 
     // MARK: Events of the channel

@@ -46,13 +46,14 @@ package struct InstanceOrder: Sendable, Codable, Hashable {
     /// Per sequence.
     package var contextTokenCount: Int
     package var sequenceCountMax: Int
+    package var speculation: SpeculationMode
     package var createdUnixSeconds: Int
     /// What the stages hand to each other.
     package var wire = BoundaryFormat.f32
 
     package init(
         id: InstanceID, model: ModelReference, family: String, stages: [StageOrder], contextTokenCount: Int,
-        sequenceCountMax: Int, createdUnixSeconds: Int
+        sequenceCountMax: Int, createdUnixSeconds: Int, speculation: SpeculationMode = .auto
     ) {
         self.id = id
         self.model = model
@@ -60,6 +61,7 @@ package struct InstanceOrder: Sendable, Codable, Hashable {
         self.stages = stages
         self.contextTokenCount = contextTokenCount
         self.sequenceCountMax = sequenceCountMax
+        self.speculation = speculation
         self.createdUnixSeconds = createdUnixSeconds
     }
 }

@@ -88,10 +88,14 @@ package actor HeadService {
         await withCheckedContinuation { stopWaiters.append($0) }
     }
 
-    /// Once a second: deadlines on lack of progress, and what the stages look like now.
-    func refresh() async {
+    /// Once a second: deadlines on lack of progress and on lost nodes.
+    func tick() {
         perform(lifecycle.tick(now: now))
         loseSuspects()
+    }
+
+    /// Once a second, unless a node does not answer: what the stages look like now.
+    func refresh() async {
         guard !isRefreshing, !hasEnded else { return }
         isRefreshing = true
         defer { isRefreshing = false }

@@ -91,8 +91,13 @@ extension Node {
         await head.drain()
     }
 
-    /// Stops what has been drained. Called regularly.
-    func stopDrained() async {
+    /// Called regularly: the clocks of the heads, and the end of what has been drained. Waits for no other node.
+    func tendHeads() async {
+        for head in heads.all { await head.tick() }
+        await stopDrained()
+    }
+
+    private func stopDrained() async {
         for (instance, owner) in ownership {
             guard let deadline = owner.drainDeadline, let head = heads[instance],
                 !endedInstances.contains(instance)

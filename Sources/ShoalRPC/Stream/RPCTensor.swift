@@ -1,7 +1,8 @@
 /// A tensor as requests describe it: `rpc_tensor` of ggml-rpc.cpp, packed, 296 bytes.
 ///
 ///     0 id u64 | 8 type u32 | 12 buffer u64 | 20 ne 4 x u32 | 36 nb 4 x u32 | 52 op u32 | 56 op_params 16 x i32
-///     120 flags i32 | 124 src 10 x u64 | 204 view_src u64 | 212 view_offs u64 | 220 data u64 | 228 name 64 | 292 use_count
+///     120 flags i32 | 124 src 10 x u64 | 204 view_src u64 | 212 view_offs u64 | 220 data u64 | 228 name 64
+///     292 use_count i32
 package struct RPCTensor: Sendable, Hashable {
     package static let byteCount = 296
     package static let nameOffset = 228

@@ -52,9 +52,15 @@ final class HeadRelay: StreamOwner {
         self.ledger = ledger
         self.openPeer = openPeer
         let answers = known.answers
-        let idle = answers[.hello] == nil ? nil : idlePeer.take()
-        session = HeadSession(index: index, answers: answers, isGreeted: idle != nil)
+        let idle = idlePeer.take()
+        let isGreeted = idle != nil && answers[.hello] != nil
+        session = HeadSession(index: index, answers: answers, isGreeted: isGreeted)
         guard let idle else { return }
+        // Without the answer to HELLO it is of no use, and keeps the rpc-server busy.
+        guard isGreeted else {
+            idle.channel.close(promise: nil)
+            return
+        }
         peer = .open(idle.channel, idle.handler)
         isUnused = true
         idle.handler.owner = self
@@ -312,7 +318,8 @@ final class HeadRelay: StreamOwner {
         publish()
     }
 
-    /// llama-server is read while the stream may run on and the connection takes it; the worker while llama-server does.
+    /// llama-server is read while the stream may run on and the connection takes it; the worker while llama-server
+    /// does.
     private func setReading() {
         switch peer {
         case .none: client.setAutoRead(true)
