@@ -99,7 +99,8 @@ typedef struct shoal_speed {
     double seconds_per_operation;
 } shoal_speed;
 
-/// Measures, without a model, for about `seconds_max`; several times that for the usual types on a busy machine. False and `*error` on failure.
+/// Measures, without a model, for about `seconds_max`; several times that for the usual types on a busy machine.
+/// False and `*error` on failure.
 bool shoal_measure_speed(int32_t thread_count, double seconds_max, shoal_speed * speed, char ** error);
 
 /// A GPU with memory of its own.
