@@ -36,11 +36,13 @@ let pureTargets: [Target] = [
     library("ShoalPlanning", ["ShoalCore", "ShoalModel"]),
     library("ShoalScheduling", ["ShoalCore"]),
     library("ShoalMembership", ["ShoalCore"]),
+    library("ShoalRPC", ["ShoalCore", "ShoalModel"]),
     test("ShoalCoreTests", ["ShoalCore"]),
     test("ShoalModelTests", ["ShoalCore", "ShoalModel"]),
     test("ShoalPlanningTests", ["ShoalCore", "ShoalModel", "ShoalPlanning"]),
     test("ShoalSchedulingTests", ["ShoalCore", "ShoalScheduling"]),
-    test("ShoalMembershipTests", ["ShoalCore", "ShoalMembership"]),
+    test("ShoalMembershipTests", ["ShoalCore", "ShoalScheduling", "ShoalMembership"]),
+    test("ShoalRPCTests", ["ShoalCore", "ShoalModel", "ShoalRPC"]),
     test("TidyTests", []),
 ]
 
@@ -70,6 +72,13 @@ let effectfulTargets: [Target] = [
     // Who is there, and who reaches whom.
     library("ShoalDiscovery", ["ShoalCore", "ShoalLinks", nioCore, nioPosix, logging]),
     library("ShoalReach", ["ShoalCore", "ShoalLinks", "ShoalWire", "ShoalDiscovery", nioCore, nioPosix]),
+    // llama.cpp's own RPC between two nodes, without the weights.
+    library(
+        "ShoalTunnel",
+        [
+            "ShoalCore", "ShoalModel", "ShoalStore", "ShoalLinks", "ShoalRPC", nioCore, nioPosix, logging,
+            product("Crypto", "swift-crypto"), product("SystemPackage", "swift-system"),
+        ]),
     // libllama: in shoal-engine and nowhere else.
     .systemLibrary(name: "CLlama", pkgConfig: "shoal-llama", providers: []),
     .target(name: "CShoalEngine", dependencies: ["CLlama"]),
@@ -85,8 +94,9 @@ let effectfulTargets: [Target] = [
     library(
         "ShoalNode",
         [
-            "ShoalCore", "ShoalModel", "ShoalStore", "ShoalPlanning", "ShoalScheduling", "ShoalWire", "ShoalLinks",
-            "ShoalEngine", "ShoalDiscovery", "ShoalReach", "ShoalTrust", "CShoalSystem", nioCore, nioPosix, logging,
+            "ShoalCore", "ShoalModel", "ShoalStore", "ShoalPlanning", "ShoalScheduling", "ShoalMembership", "ShoalWire",
+            "ShoalLinks", "ShoalEngine", "ShoalDiscovery", "ShoalReach", "ShoalTrust", "CShoalSystem", nioCore,
+            nioPosix, logging,
             product("SystemPackage", "swift-system"),
         ]),
     library(
@@ -135,6 +145,15 @@ let effectfulTargets: [Target] = [
         dependencies: ["ShoalCore", "ShoalLinks", "ShoalDiscovery", "ShoalReach", nioCore, nioPosix, logging],
         path: "Tests/shoal-probe", swiftSettings: settings),
     test(
+        "ShoalTunnelTests",
+        [
+            "ShoalCore", "ShoalModel", "ShoalStore", "ShoalTrust", "ShoalLinks", "ShoalRPC", "ShoalTunnel",
+            "ShoalTesting",
+            nioCore,
+            nioPosix, logging, product("AsyncHTTPClient", "async-http-client"), product("NIOHTTP1", "swift-nio"),
+            product("Crypto", "swift-crypto"),
+        ]),
+    test(
         "ShoalEngineTests",
         [
             "ShoalCore", "ShoalModel", "ShoalPlanning", "ShoalStore", "ShoalWire", "ShoalLinks", "ShoalEngine",
@@ -144,7 +163,7 @@ let effectfulTargets: [Target] = [
         "ShoalNodeTests",
         [
             "ShoalCore", "ShoalModel", "ShoalStore", "ShoalTrust", "ShoalWire", "ShoalLinks", "ShoalEngine",
-            "ShoalNode", "ShoalDiscovery", "ShoalReach",
+            "ShoalNode", "ShoalMembership", "ShoalDiscovery", "ShoalReach",
             "ShoalScheduling", "ShoalTesting", nioCore, nioPosix, logging,
         ]),
     test(

@@ -18,4 +18,4 @@ say "building everything"
 swift build --build-tests
 
 say "everything with sockets, engines and processes"
-swift test --skip-build --skip '^(Shoal(Core|Model|Planning|Scheduling|Membership)Tests|TidyTests)\.' "$@"
+swift test --skip-build --skip '^(Shoal(Core|Model|Planning|Scheduling|Membership|RPC)Tests|TidyTests)\.' "$@"

@@ -121,11 +121,17 @@ double product_seconds(const Device & device, const std::vector<ggml_tensor *> &
     });
 }
 
+/// Where weights of a type go; NULL when the device cannot multiply with them.
+ggml_backend_buffer_type_t weight_buffer_type(const Device & device, ggml_type type) {
+    for (ggml_backend_buffer_type_t buffer_type : device.weight_buffer_types) {
+        if (supports(device, type, buffer_type)) return buffer_type;
+    }
+    return nullptr;
+}
+
 bool measure_matrix(const Device & device, ggml_type type, shoal_matrix_speed * speed) {
-    const auto usable = std::find_if(
-        device.weight_buffer_types.begin(), device.weight_buffer_types.end(),
-        [&](ggml_backend_buffer_type_t buffer_type) { return supports(device, type, buffer_type); });
-    if (usable == device.weight_buffer_types.end()) return false;
+    ggml_backend_buffer_type_t usable = weight_buffer_type(device, type);
+    if (usable == nullptr) return false;
     const size_t matrix_byte_count = ggml_row_size(type, row_element_count) * rows_per_matrix;
     const size_t matrix_count = std::max<size_t>(1, streamed_byte_count / matrix_byte_count);
     ggml_context_ptr context = make_context(matrix_count + 4);
@@ -133,7 +139,7 @@ bool measure_matrix(const Device & device, ggml_type type, shoal_matrix_speed * 
     for (size_t i = 0; i < matrix_count; i++) {
         matrices.push_back(ggml_new_tensor_2d(context.get(), type, row_element_count, rows_per_matrix));
     }
-    ggml_backend_buffer_ptr buffer(ggml_backend_alloc_ctx_tensors_from_buft(context.get(), *usable));
+    ggml_backend_buffer_ptr buffer(ggml_backend_alloc_ctx_tensors_from_buft(context.get(), usable));
     if (!buffer) return false;
     // Written once, because untouched memory is one page of zeros, and in the layout that the buffer type wants.
     const std::vector<uint8_t> data(matrix_byte_count, fill_byte);
@@ -145,7 +151,6 @@ bool measure_matrix(const Device & device, ggml_type type, shoal_matrix_speed * 
     const double one = product_seconds(device, matrices, 1);
     const double batch = product_seconds(device, matrices, batch_column_count);
     snprintf(speed->type, sizeof(speed->type), "%s", ggml_type_name(type));
-    speed->is_repacked = *usable != ggml_backend_dev_buffer_type(device.device);
     speed->seconds_per_byte = streamed / (static_cast<double>(matrix_byte_count) * matrix_count);
     speed->seconds_per_element_and_token = std::max(0.0, batch - one) / (element_count * (batch_column_count - 1));
     return true;
@@ -225,9 +230,16 @@ bool shoal_measure_speed(int32_t thread_count, double seconds_max, shoal_speed *
             GGML_TYPE_Q4_1, GGML_TYPE_Q5_0, GGML_TYPE_IQ4_XS, GGML_TYPE_F32, GGML_TYPE_MXFP4, GGML_TYPE_BF16,
             GGML_TYPE_Q3_K,
         };
+        constexpr size_t usual_type_count = 5;
         static_assert(sizeof(types) / sizeof(types[0]) <= SHOAL_MATRIX_SPEED_COUNT_MAX, "every type has a place");
         for (const ggml_type type : types) {
-            if (speed->matrix_count > 0 && seconds_since(start) > seconds_max) break;
+            ggml_backend_buffer_type_t usable = weight_buffer_type(device, type);
+            if (usable != nullptr && usable != ggml_backend_dev_buffer_type(device.device)) {
+                char * name = speed->repacked_types[speed->repacked_type_count++];
+                snprintf(name, sizeof(speed->repacked_types[0]), "%s", ggml_type_name(type));
+            }
+            const double limit = speed->matrix_count < usual_type_count ? 4 * seconds_max : seconds_max;
+            if (speed->matrix_count > 0 && seconds_since(start) > limit) continue;
             if (measure_matrix(device, type, &speed->matrices[speed->matrix_count])) speed->matrix_count++;
         }
         return true;

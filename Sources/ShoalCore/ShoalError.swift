@@ -57,8 +57,19 @@ package struct ShoalError: Error, Hashable, Sendable, Codable, CustomStringConve
         package static let timedOut = Code(rawValue: "timed_out")
         /// The caller gave up.
         package static let cancelled = Code(rawValue: "cancelled")
+        /// The command or the wish is for another leader: follow the newer term.
+        package static let staleTerm = Code(rawValue: "stale_term")
         /// Our bug.
         package static let `internal` = Code(rawValue: "internal")
+
+        /// Whether an instance that failed so may do better with a new plan, or in a while. Everything else (a wrong
+        /// file, a crash loop, a placement that cannot be) fails again until somebody changes something.
+        package var mayHealElsewhere: Bool {
+            let codes: [Code] = [
+                .linkLost, .timedOut, .insufficientMemory, .unavailable, .overloaded, .cancelled, .staleTerm,
+            ]
+            return codes.contains(self)
+        }
     }
 
     package let code: Code

@@ -29,6 +29,7 @@ package enum SpeedMeasurement {
             activationSecondsPerElement: measured.activation_seconds_per_element,
             secondsPerOperation: measured.seconds_per_operation,
             memoryBytesPerSecond: 1 / (matrices.values.map(\.secondsPerByte).filter { $0 > 0 }.min() ?? 1))
+        speed.repackedTypes = repackedTypes(of: measured)
         speed.accelerators = accelerators()
         return speed
     }
@@ -37,14 +38,21 @@ package enum SpeedMeasurement {
         var result: [String: NodeSpeed.Matrix] = [:]
         withUnsafeBytes(of: measured.matrices) { bytes in
             for matrix in bytes.bindMemory(to: shoal_matrix_speed.self).prefix(measured.matrix_count) {
-                var found = NodeSpeed.Matrix(
+                result[text(of: matrix.type)] = NodeSpeed.Matrix(
                     secondsPerByte: matrix.seconds_per_byte,
                     secondsPerElementAndToken: matrix.seconds_per_element_and_token)
-                found.isRepacked = matrix.is_repacked
-                result[text(of: matrix.type)] = found
             }
         }
         return result
+    }
+
+    private static func repackedTypes(of measured: shoal_speed) -> [String] {
+        let size = MemoryLayout.size(ofValue: measured.repacked_types) / Int(SHOAL_MATRIX_SPEED_COUNT_MAX)
+        return withUnsafeBytes(of: measured.repacked_types) { bytes in
+            (0..<measured.repacked_type_count).map { index in
+                String(decoding: bytes[index * size..<(index + 1) * size].prefix { $0 != 0 }, as: UTF8.self)
+            }
+        }
     }
 
     private static func accelerators() -> [NodeSpeed.Accelerator] {

@@ -73,6 +73,9 @@ package struct ClusterMember: Sendable {
         if election.term != before { membership.spread() }
     }
 
+    /// See `Membership.forget`.
+    package mutating func forget(_ node: NodeID) { membership.forget(node) }
+
     /// See `Membership.leave`.
     package mutating func leave() -> [ClusterMemberAction] { wrapped(membership.leave()) }
 

@@ -3,6 +3,7 @@ import NIOCore
 import ShoalCore
 import ShoalEngine
 import ShoalLinks
+import ShoalMembership
 import ShoalWire
 
 /// What other nodes, and heads on this one, ask of this node.
@@ -26,10 +27,13 @@ extension Node {
             unloadedInstances.append(instance)
             await unloadStage(instance)
             return .done
-        case .startInstance(let order): return .instance(try await startHead(order))
-        case .stopInstance(let instance):
-            try await stopHead(instance)
+        case .startInstance, .stopInstance, .drainInstance, .adoptInstance:
+            return try await obey(request, of: link?.peer.nodeID ?? id)
+        case .load(let wish): return .instance(try await keeper.load(wish, for: link?.peer.nodeID ?? id))
+        case .unload(let slot, let instance, let head):
+            try await keeper.unload(slot, instance, on: head)
             return .done
+        case .planInstance(let wish): return .order(try await order(for: wish))
         case .reportInstance(let instance):
             guard let head = heads[instance] else {
                 throw ShoalError(.notFound, "node \(configuration.name) heads no instance \(instance)")
@@ -115,6 +119,24 @@ extension Node {
         await stage?.unload()
     }
 
+    /// As `unloadStage`, without waiting for the engine's end.
+    func unloadStageInBackground(_ instance: InstanceID) {
+        guard let stage = stages.removeValue(forKey: instance) else { return }
+        stageHeads[instance] = nil
+        endInBackground { _ in await stage.unload() }
+    }
+
+    /// The end of engines that nobody waits for.
+    func endInBackground(_ body: @escaping @Sendable (isolated Node) async -> Void) {
+        unloadTaskCount += 1
+        let number = unloadTaskCount
+        // Ends by itself: an engine is killed after its grace. `shutDown` waits for it.
+        unloadTasks[number] = Task {
+            await body(self)
+            self.unloadTasks[number] = nil
+        }
+    }
+
     /// Tells the stage's head, wherever it is.
     private func report(_ notice: StageNotice, _ instance: InstanceID, stageIndex: Int) async {
         guard let head = stageHeads[instance] else { return }
@@ -146,49 +168,7 @@ extension Node {
         await tellHead(notice, instance, stageIndex: stageIndex)
     }
 
-    // MARK: Heads
-
-    func startHead(_ order: InstanceOrder) async throws(ShoalError) -> InstanceReport {
-        try order.validate()
-        guard !isStopping else {
-            throw ShoalError(.unavailable, "node \(configuration.name) is shutting down")
-        }
-        guard order.stages.last?.node == id else {
-            throw ShoalError(
-                .invalidPlacement, "node \(configuration.name) does not hold the last stage of \(order.id)")
-        }
-        guard heads.all.count < Limits.instanceCountMax else {
-            throw ShoalError(
-                .overloaded, "node \(configuration.name) heads \(Limits.instanceCountMax) instances already")
-        }
-        guard heads[order.id] == nil else {
-            throw ShoalError(.invalidRequest, "instance \(order.id) runs already")
-        }
-        // Somebody else asked for the same model at the same time.
-        if let running = ownReports.values.first(where: { $0.model == order.model.name && $0.phase.isAlive }) {
-            return running
-        }
-        let head = HeadService(order: order, node: self)
-        heads.insert(head, for: order.id)
-        ownReports[order.id] = order.report(headName: configuration.name)
-        await head.start()
-        return await head.report()
-    }
-
-    func stopHead(_ instance: InstanceID) async throws(ShoalError) {
-        guard let head = heads[instance] else {
-            throw ShoalError(.notFound, "node \(configuration.name) heads no instance \(instance)")
-        }
-        await head.stop(ShoalError(.unavailable, "the instance was stopped"))
-        headEnded(instance)
-    }
-
-    private func headEnded(_ instance: InstanceID) {
-        guard heads[instance] != nil else { return }
-        heads.remove(instance)
-        ownReports[instance] = nil
-        broadcast(.instances(Array(ownReports.values)))
-    }
+    // MARK: Answers for other nodes
 
     /// A request whose client is at another node.
     private func generate(
@@ -242,14 +222,8 @@ extension Node {
         case .headEnded(let instance): headEnded(instance)
         case .orphanCheck(let head, let instances): await freeOrphans(of: head, among: instances)
         case .requestEnded(let request, let link): requestEnded(request, link)
-        }
-    }
-
-    private func headChanged(_ report: InstanceReport) {
-        guard let old = ownReports[report.id] else { return }
-        ownReports[report.id] = report
-        if old.phase != report.phase || old.problem != report.problem {
-            broadcast(.instances(Array(ownReports.values)))
+        case .memberChanged(let event): await memberChanged(event)
+        case .nodeReturned(let node): for head in heads.all { await head.nodeReturned(node) }
         }
     }
 
@@ -273,6 +247,7 @@ extension Node {
         case .stageDisconnected(let instance, let generation, let stageIndex, let error):
             await tellHead(.disconnected(generation: generation, error), instance, stageIndex: stageIndex, from: link)
         case .generation, .consumed, .cancel: break  // Handled on the data loop, in order.
+        case .cluster, .heads, .desired: break  // The keeper's.
         }
     }
 }

@@ -29,6 +29,9 @@ extension Node {
             })
         guard !isStopping, beacons == nil else { return await fresh.stop() }
         beacons = fresh
+        for entry in memory.entries where security.trust.isMember(entry.node) {
+            fresh.addPeers([entry.address], node: entry.node, source: .remembered)
+        }
         for node in peers.connected.keys where peers.directLink(to: node) != nil { fresh.linkOpened(to: node) }
     }
 
@@ -54,7 +57,7 @@ extension Node {
             connection.close(because: nil)
             return .isSelf
         }
-        reach.found(DialFinding(.open), of: hello.nodeID, at: address.description)
+        reached(hello.nodeID, at: address)
         guard peers.directLink(to: hello.nodeID) == nil, !isStopping else {
             connection.close(because: nil)
             return .linked(hello.nodeID)

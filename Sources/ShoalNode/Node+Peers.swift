@@ -21,15 +21,16 @@ extension Node {
         var delay = configuration.limits.redialDelay
         while !Task.isCancelled, peers.targets[address] != nil {
             do throws(ShoalError) {
+                let target = try LinkAddress(parsing: address)
                 let (connection, hello) = try await LinkDialer.dial(
-                    LinkAddress(parsing: address), eventLoop: dataLoop, security: security,
+                    target, eventLoop: dataLoop, security: security,
                     hello: identity.hello(purpose: .control), deadline: configuration.limits.dialDeadline)
                 guard hello.nodeID != id else {
                     connection.close(because: nil)
                     peers.removeTarget(address)
                     return
                 }
-                reach.found(DialFinding(.open), of: hello.nodeID, at: address)
+                reached(hello.nodeID, at: target)
                 let closing = try attach(connection, hello)
                 peers.targetConnected(address, to: hello.nodeID)
                 delay = configuration.limits.redialDelay
@@ -81,6 +82,7 @@ extension Node {
                 metadata: ["node.id": "\(hello.nodeID)", "node.name": "\(hello.nodeName)"])
         }
         link.start()
+        keeper.inbox.post(.linked(link))
         send(.node(announcement()), over: link)
         send(.members(security.trust.records), over: link)
         send(.instances(Array(ownReports.values)), over: link)
@@ -122,7 +124,7 @@ extension Node {
         let alive = Set((announced[head] ?? []).filter(\.phase.isAlive).map(\.id))
         for instance in instances where stageHeads[instance] == head {
             if isBack, alive.contains(instance) { continue }
-            await unloadStage(instance)
+            unloadStageInBackground(instance)
         }
     }
 
@@ -131,6 +133,7 @@ extension Node {
         while (try? await Task.sleep(for: configuration.limits.announcementInterval)) != nil {
             broadcast(.node(announcement()))
             broadcast(.instances(Array(ownReports.values)))
+            await tendHeads()
             await tendLinks()
             configuration.onChange()
         }
@@ -170,7 +173,8 @@ extension Node {
     func ask(_ node: NodeID, _ request: ControlRequest, deadline: Duration) async throws(ShoalError) -> ControlReply {
         if node == id { return try await answer(request, from: nil) }
         guard let link = peers.link(to: node) else {
-            throw ShoalError(.linkLost, "node \(node) is not connected to node \(configuration.name)")
+            throw ShoalError(
+                .linkLost, "node \(keeper.nodeName(node)) is not connected to node \(configuration.name)")
         }
         return try await ask(link, request, deadline: deadline)
     }

@@ -1,6 +1,7 @@
 package import ShoalCore
 import ShoalModel
 import ShoalPlanning
+import ShoalReach
 
 /// Where a model's layers go, from what the nodes say of themselves.
 extension Node {
@@ -19,13 +20,14 @@ extension Node {
         }
         let planRequest = try planRequest(request, model)
         let plan = try report(planRequest, request)
-        let order = InstanceOrder(
+        var order = InstanceOrder(
             id: .random(), model: model.reference, family: plan.family,
             stages: plan.stages.map {
                 StageOrder(node: $0.node, nodeName: $0.nodeName, layers: $0.layers, weightBytes: $0.weightBytes)
             },
             contextTokenCount: planRequest.contextTokenCount, sequenceCountMax: planRequest.sequenceCount,
-            createdUnixSeconds: UnixClock.seconds())
+            createdUnixSeconds: UnixClock.seconds(), speculation: request.speculation ?? .auto)
+        order.wire = request.wire ?? .f32
         return (plan, order)
     }
 
@@ -38,17 +40,43 @@ extension Node {
 
     private func report(_ planRequest: PlanRequest, _ request: LoadRequest) throws(ShoalError) -> PlanReport {
         let announcements =
-            [announcement()] + peers.connected.values.compactMap(\.announcement).sorted { $0.name < $1.name }
+            [announcement()] + presentPeers.compactMap(\.announcement).sorted { $0.name < $1.name }
         let real = announcements.map { announcement in
-            PlannerNode(
+            var node = PlannerNode(
                 id: announcement.id, name: announcement.name, availableBytes: announcement.memoryAvailable,
                 threadCount: announcement.threadCount,
                 speed: announcement.speed.flatMap { $0.isPlausible ? $0 : nil })
+            // libllama puts whole layers on the first GPU; what it has free was asked before anything was loaded.
+            node.acceleratorBytes = node.speed?.accelerators.first?.memoryAvailable.minus(weightBytes(on: node.id))
+            return node
         }
         let nodes = try PlannerNode.pool(real, request)
         return try Planner.plan(planRequest, nodes: nodes, links: plannerLinks)
     }
 
-    /// What is known about the ways between nodes.
-    private var plannerLinks: [PlannerLink] { [] }
+    /// Of all stages that a node holds.
+    private func weightBytes(on node: NodeID) -> ByteCount {
+        (Array(ownReports.values) + announced.values.joined()).flatMap(\.stages).filter { $0.node == node }
+            .reduce(.zero) { $0 + $1.weightBytes }
+    }
+
+    /// What is known about the ways between nodes: the best open address of each pair.
+    private var plannerLinks: [PlannerLink] {
+        var best: [PlannerLink] = []
+        // Rows come sorted by their ends.
+        for row in reach.matrix.rows where row.state == .open && row.quality?.bulkPassed != false {
+            guard let quality = row.quality else { continue }
+            let link = PlannerLink(
+                from: row.from, to: row.to, roundTripSeconds: quality.roundTripMilliseconds / 1000,
+                bytesPerSecond: quality.bytesPerSecond)
+            if let last = best.last, last.from == link.from, last.to == link.to {
+                if link.roundTripSeconds ?? .infinity < last.roundTripSeconds ?? .infinity {
+                    best[best.count - 1] = link
+                }
+            } else {
+                best.append(link)
+            }
+        }
+        return best
+    }
 }

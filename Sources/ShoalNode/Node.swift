@@ -5,6 +5,7 @@ package import ShoalCore
 import ShoalDiscovery
 package import ShoalEngine
 import ShoalLinks
+import ShoalMembership
 import ShoalTrust
 import ShoalWire
 
@@ -28,10 +29,13 @@ package actor Node {
     nonisolated let answerTimes = AnswerTimes()
     /// Control events that need no order among requests, handled one by one.
     nonisolated let inbox = NodeInbox()
+    /// Who is alive, who leads, what should run.
+    nonisolated let keeper: ClusterKeeper
     nonisolated let interfaces = InterfaceWatch()
     nonisolated let notes = DoctorNotes()
     nonisolated let reversals: ReverseDials
     nonisolated let relays: RelayDesk
+    nonisolated let memory: PeerMemory
 
     var peers = PeerTable()
     var reach: ReachState
@@ -45,6 +49,15 @@ package actor Node {
     /// By head.
     var announced: [NodeID: [InstanceReport]] = [:]
     var ownReports: [InstanceID: InstanceReport] = [:]
+    /// On whose behalf the instances run whose head is here.
+    var ownership: [InstanceID: HeadOwnership] = [:]
+    /// Instances that were stopped here, oldest first: a start that was under way comes too late.
+    var endedInstances: [InstanceID] = []
+    /// Other nodes that the cluster suspects or holds dead.
+    var absentNodes: Set<NodeID> = []
+    /// Stages that are being unloaded without anybody waiting; `shutDown` does.
+    var unloadTasks: [Int: Task<Void, Never>] = [:]
+    var unloadTaskCount = 0
     /// Requests that are computed here for clients of other nodes.
     var requestsByLink: [ObjectIdentifier: [RequestID: InstanceID]] = [:]
     var listener: LinkListener?
@@ -70,10 +83,17 @@ package actor Node {
         models = ModelLibrary(folders: configuration.modelFolders)
         dataLoop = MultiThreadedEventLoopGroup.singleton.next()
         probeLoop = MultiThreadedEventLoopGroup.singleton.next()
+        let (memory, notice) = PeerMemory.open(in: configuration.dataDirectory, eventLoop: dataLoop, logger: logger)
+        self.memory = memory
+        if let notice {
+            logger.warning("\(notice)")
+            notes.add(DoctorCheck(.warning, notice))
+        }
         reversals = ReverseDials(eventLoop: dataLoop)
         relays = RelayDesk(eventLoop: dataLoop, logger: logger)
         reach = ReachState(own: id, relayDelay: configuration.limits.relayDelay)
         linkAddress = configuration.linkAddress
+        keeper = Self.makeKeeper(configuration, security.trust, logger)
         (dialRequests, dialRequestsContinuation) = AsyncStream.makeStream(
             bufferingPolicy: .bufferingNewest(Limits.peerCountMax))
     }
@@ -89,6 +109,7 @@ package actor Node {
             group.addTask { await self.refreshRegularly() }
             group.addTask { await self.handleInbox() }
             group.addTask { await self.spreadMembership() }
+            group.addTask { await self.keeper.run(for: self, isAlone: self.expectsNobody) }
             group.addTask { await self.keepMembershipStored() }
             group.addTask { await self.measureLinks() }
             group.addTask { await self.keepSpeed() }
@@ -138,8 +159,10 @@ package actor Node {
     /// Ends requests, engines and links, in that order. Nobody takes events of the inbox any more.
     private func shutDown() async {
         isStopping = true
+        await keeper.stop()
         await beacons?.stop()
         await listener?.close()
+        await memory.store()
         let reason = ShoalError(.unavailable, "node \(configuration.name) is shutting down")
         streams.fail(allOver: nil, with: reason)
         await withDiscardingTaskGroup { group in
@@ -147,7 +170,9 @@ package actor Node {
         }
         for head in heads.all { heads.remove(head.order.id) }
         ownReports = [:]
+        ownership = [:]
         for instance in Array(stages.keys) { await unloadStage(instance) }
+        for task in unloadTasks.values { await task.value }
         for link in peers.connected.values.flatMap(\.links) {
             link.close(because: ShoalError(.linkLost, "node \(configuration.name) shut down"))
         }
@@ -169,4 +194,8 @@ enum NodeEvent: Sendable {
     case requestEnded(RequestID, ControlLink)
     /// The grace is over for stages whose head was lost.
     case orphanCheck(NodeID, among: Set<InstanceID>)
+    /// The cluster changed its mind about another node.
+    case memberChanged(ShoalMembership.MembershipEvent)
+    /// A node without a link has one again.
+    case nodeReturned(NodeID)
 }

@@ -1,4 +1,5 @@
 package import ShoalCore
+package import ShoalMembership
 package import ShoalTrust
 
 /// Everything a node is told at start. Defaults are those of `shoal serve`.
@@ -77,6 +78,25 @@ package struct NodeLimits: Sendable {
     package var announcementInterval: Duration = .seconds(1)
     /// How long a stage outlives the link to its head.
     package var orphanedStageGrace: Duration = .seconds(5)
+    /// How long a node that holds a stage may be away before the instance is placed on others; shorter while the
+    /// instance was never ready. See `InstanceLifecycleConfiguration`.
+    package var lostNodeGrace: Duration = .seconds(5)
+    package var lostNodeGraceAtLaunch: Duration = .seconds(2)
+    /// For a wish, which the leader answers when an instance has begun to load.
+    package var wishDeadline: Duration = .seconds(60)
+    /// How long a wish waits for somebody to lead.
+    package var leaderDeadline: Duration = .seconds(15)
+    /// How often a wish is taken to the next leader when one is lost.
+    package var leaderAttemptCountMax = 5
+    /// Between two tries of a command that was not seen to work.
+    package var commandInterval: Duration = .seconds(1)
+    /// Tries of a start whose head cannot be reached.
+    package var startAttemptCountMax = 5
+    /// How long an instance that nobody wants any more may finish its answers.
+    package var drainDeadline: Duration = .seconds(120)
+    package var membership = MembershipConfiguration()
+    package var election = ElectionConfiguration()
+    package var desired = DesiredState.Configuration()
     /// Micro-batches on their way through the pipeline.
     package var microBatchesInFlightMax = 64
     package var microBatchTokenCountMax = 512

@@ -25,7 +25,7 @@ extension Placement {
             var stage = PlanReport.Stage(
                 node: node.id, nodeName: node.name, layers: layers,
                 weightBytes: ByteCount(needs.weightBytes(piece.first, piece.end)), neededBytes: bytes(piece),
-                availableBytes: node.availableBytes)
+                availableBytes: node.acceleratorBytes ?? node.availableBytes)
             stage.prediction = stagePrediction(pieces, index, layers)
             return stage
         }

@@ -61,8 +61,12 @@ final class PlanCosts {
 
     func fits(_ piece: Piece) -> Bool {
         let node = nodes[piece.node]
-        return neededBytes(piece) <= node.availableBytes.rawValue
-            && piece.end - piece.first <= node.layerCountMax ?? .max
+        guard piece.end - piece.first <= node.layerCountMax ?? .max else { return false }
+        guard let accelerator = node.acceleratorBytes else {
+            return neededBytes(piece) <= node.availableBytes.rawValue
+        }
+        let process = needs.parts(piece.first, piece.end).process
+        return neededBytes(piece) - process <= accelerator.rawValue && process <= node.availableBytes.rawValue
     }
 
     /// On this node, head-room included.

@@ -7,6 +7,9 @@ package struct PlannerNode: Sendable, Hashable {
     package var name: String
     /// Free now, not in total.
     package var availableBytes: ByteCount
+    /// Of the GPU that this node's engine computes on, if its memory is apart: weights, cache and compute buffers have
+    /// to fit there, and only the process into `availableBytes`.
+    package var acceleratorBytes: ByteCount?
     package var threadCount: Int
     /// As measured; nil means that times are guessed from the number of threads, and marked so.
     package var speed: NodeSpeed?

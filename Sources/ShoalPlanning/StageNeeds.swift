@@ -24,8 +24,8 @@ package struct StageNeeds: Sendable {
     package static let headRoomDivisor = 20
     /// libllama rounds the number of cells up to a multiple of this.
     package static let cellMultiple = 256
-    /// Layers that a graph of any number of layers has the same peak as.
-    private static let graphLayerCountMax = 3
+    /// Graphs of more layers have the same peak as those of three or four, whichever is even when they are.
+    private static let graphLayerCountMax = 4
 
     private let request: PlanRequest
     /// Bytes of the layers before each one.
@@ -40,7 +40,7 @@ package struct StageNeeds: Sendable {
     /// What the compute buffers of two stages have to have in common to be of one size.
     private struct GraphKind: Hashable {
         var isLast: Bool
-        var isSingle: Bool
+        var layerCount: Int
         var hasWindow: Bool
         var hasFull: Bool
     }
@@ -74,7 +74,8 @@ package struct StageNeeds: Sendable {
     package func parts(_ first: Int, _ end: Int) -> Parts {
         let sliding = slidingBefore[end] - slidingBefore[first]
         let kind = GraphKind(
-            isLast: isLast(end), isSingle: end - first == 1, hasWindow: sliding > 0, hasFull: sliding < end - first)
+            isLast: isLast(end), layerCount: StageNeeds.graphLayerCount(end - first), hasWindow: sliding > 0,
+            hasFull: sliding < end - first)
         let vocabulary = isLast(end) ? request.shape.vocabularyBytes : .zero
         return Parts(
             weights: weightBytes(first, end), cache: cacheBytesBefore[end] - cacheBytesBefore[first],
@@ -91,7 +92,7 @@ package struct StageNeeds: Sendable {
     /// Besides, in the last stage, on a machine that lays the output matrix out anew.
     package func outputCopyBytes(on speed: NodeSpeed?) -> Int {
         let shape = request.shape
-        guard let type = shape.sharedOutputType, speed?.matrices[type]?.isRepacked == true,
+        guard let type = shape.sharedOutputType, speed?.repackedTypes.contains(type) == true,
             shape.vocabularyTokenCount % StageNeeds.repackedRowMultiple == 0
         else { return 0 }
         let copy = shape.sharedOutputBytes.rawValue
@@ -103,14 +104,19 @@ package struct StageNeeds: Sendable {
 
     private func isLast(_ end: Int) -> Bool { end == request.shape.layerCount }
 
+    private static func graphLayerCount(_ layerCount: Int) -> Int {
+        layerCount <= graphLayerCountMax ? layerCount : graphLayerCountMax - layerCount % 2
+    }
+
     private static func computeBytes(_ request: PlanRequest, cellCount: Int) -> [GraphKind: Int] {
         var result: [GraphKind: Int] = [:]
         let windows = request.shape.isSlidingLayer.contains(true)
         for isLast in [false, true] {
-            for isSingle in [false, true] {
+            for layerCount in 1...graphLayerCountMax {
                 for (hasWindow, hasFull) in windows ? [(true, true), (true, false), (false, true)] : [(false, true)] {
-                    guard !isSingle || hasWindow != hasFull else { continue }
-                    let kind = GraphKind(isLast: isLast, isSingle: isSingle, hasWindow: hasWindow, hasFull: hasFull)
+                    guard layerCount > 1 || hasWindow != hasFull else { continue }
+                    let kind = GraphKind(
+                        isLast: isLast, layerCount: layerCount, hasWindow: hasWindow, hasFull: hasFull)
                     result[kind] = request.shape.graph.computeByteCount(load(kind, request, cellCount: cellCount))
                 }
             }
@@ -120,14 +126,13 @@ package struct StageNeeds: Sendable {
 
     private static func load(_ kind: GraphKind, _ request: PlanRequest, cellCount: Int) -> GraphLoad {
         let tokenCount = request.microBatchTokenCountMax
-        let layerCount = kind.isSingle ? 1 : graphLayerCountMax
         let outputCount =
             kind.isLast
             ? GraphLoad.outputCountMax(tokenCount: tokenCount, sequenceCount: request.sequenceCount) : tokenCount
         return GraphLoad(
             tokenCount: tokenCount, outputCount: outputCount, sequenceCount: request.sequenceCount,
             cellCount: cellCount, vocabularyTokenCount: kind.isLast ? request.shape.vocabularyTokenCount : 1,
-            isSlidingLayer: (0..<layerCount).map { kind.hasWindow && (!kind.hasFull || $0 != 1) })
+            isSlidingLayer: (0..<kind.layerCount).map { kind.hasWindow && (!kind.hasFull || $0 != 1) })
     }
 
     private static func sums(_ values: [Int]) -> [Int] {

@@ -11,10 +11,10 @@
 #endif
 
 /// What is in a folder.
-enum Directory {
+package enum Directory {
     /// The names in `path`, at most `countMax`, sorted; none if it cannot be read: a missing
     /// model folder holds nothing.
-    static func entries(of path: String, countMax: Int) -> [String] {
+    package static func entries(of path: String, countMax: Int) -> [String] {
         guard let stream = opendir(path) else { return [] }
         defer { closedir(stream) }
         var names: [String] = []
@@ -30,7 +30,7 @@ enum Directory {
     }
 
     /// Symbolic links to folders are not followed: they can form a ring.
-    static func isFolder(_ path: String) -> Bool {
+    package static func isFolder(_ path: String) -> Bool {
         var status = stat()
         return lstat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
     }

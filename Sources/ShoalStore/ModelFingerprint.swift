@@ -19,6 +19,12 @@ package struct ModelFingerprint: Sendable, Hashable, Codable, CustomStringConver
 
     package var description: String { digest }
 
+    /// As somebody else computed it.
+    package init(digest: String, byteCount: ByteCount) {
+        self.digest = digest
+        self.byteCount = byteCount
+    }
+
     /// Reads the samples. Blocks.
     package init(of model: StoredModel) throws(ShoalError) {
         var hash = SHA256()

@@ -25,7 +25,7 @@ package struct StoredModel: Sendable {
     }
 
     /// The files of the model that `path` belongs to: itself, or all files of the split its name tells of.
-    static func paths(ofModelAt path: String) -> [String] {
+    package static func paths(ofModelAt path: String) -> [String] {
         let (folder, name) = parts(of: path)
         guard let split = SplitFileName(name) else { return [path] }
         return split.all.map { folder + $0 }

@@ -18,6 +18,8 @@ final class StageEngine {
     private let text: TextService
     private var stage: Stage?
     private var samplers: [SequenceID: Sampler] = [:]
+    /// What the next entry of a sequence has to be for its sampler to go on: the place and the token that it chose.
+    private var expected: [SequenceID: (position: Int32, token: TokenID)] = [:]
     private var microBatchCount = 0
     private var tokenCount = 0
     private var computeDuration = Duration.zero
@@ -57,8 +59,10 @@ final class StageEngine {
             try configureSampler(sequence, parameters, history)
         case .releaseSampler(let sequence):
             samplers[sequence] = nil
+            expected[sequence] = nil
         case .reset:
             samplers.removeAll()
+            expected.removeAll()
             try loaded().context.clear()
         case .status:
             return .status(try status())
@@ -133,6 +137,7 @@ extension StageEngine {
                     + "\(stage.context.configuration.sequenceCountMax - 1)"
             )
         }
+        expected[sequence] = nil
         samplers[sequence] = try Sampler(
             parameters, history: history, vocabulary: stage.vocabulary,
             vocabularyTokenCount: stage.context.model.vocabularyTokenCount)
@@ -224,18 +229,30 @@ extension StageEngine {
     ) throws(ShoalError) -> Frame {
         let context = stage.context
         var tokens: [SampledToken] = []
-        for entry in description.batch.entries where entry.wantsOutput {
-            let row = tokens.count * context.rowWidth
-            tokens.append(
-                sample(entry.sequence, context.rows[row..<row + context.rowWidth], stage.vocabulary, &times))
+        // Rows of the entries that were not wrong guesses.
+        var rows: [Float] = []
+        let wantsLogits = frame.flags.contains(.wantsLogits)
+        for (index, entry) in description.batch.entries.filter(\.wantsOutput).enumerated() where isExpected(entry) {
+            let row = context.rows[index * context.rowWidth..<(index + 1) * context.rowWidth]
+            let token = sample(entry.sequence, row, stage.vocabulary, &times)
+            if samplers[entry.sequence] != nil { expected[entry.sequence] = (entry.position + 1, token.token) }
+            tokens.append(token)
+            if wantsLogits { rows += row }
         }
         var logits: TensorDescription?
         var payload = ByteBuffer()
-        if frame.flags.contains(.wantsLogits) && !tokens.isEmpty {
-            (logits, payload) = Activations.write(context.rows, width: context.rowWidth, as: .f32)
+        if wantsLogits && !tokens.isEmpty {
+            (logits, payload) = Activations.write(rows, width: context.rowWidth, as: .f32)
         }
         return try OutputsDescription(tokens: tokens, logits: logits, stages: description.stages + [times])
             .frame(number: frame.number, instance: frame.instance, generation: frame.generation, payload: payload)
+    }
+
+    /// Whether an entry's token is the one that was sampled before it. A guess that is not says nothing about what
+    /// follows, nor does anything behind it, until the right token comes to its place.
+    private func isExpected(_ entry: BatchEntry) -> Bool {
+        guard let next = expected[entry.sequence] else { return true }
+        return next == (entry.position, entry.token)
     }
 
     /// Greedy for sequences without a sampler. One sequence's impossible grammar ends that sequence's answer, not the

@@ -10,7 +10,8 @@ struct Shoal: AsyncParsableCommand {
         version: ShoalVersion.current,
         subcommands: [
             ServeCommand.self, RunCommand.self, LoadCommand.self, PlanCommand.self, PsCommand.self, NodesCommand.self,
-            StopCommand.self, LogsCommand.self, TraceCommand.self, LinksCommand.self, DoctorCommand.self,
+            StopCommand.self, LogsCommand.self, TraceCommand.self, BenchCommand.self, LinksCommand.self,
+            DoctorCommand.self,
             InviteCommand.self,
             JoinCommand.self, ForgetCommand.self, VersionCommand.self,
         ])

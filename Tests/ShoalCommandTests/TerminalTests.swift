@@ -49,8 +49,12 @@ struct TerminalTests {
     @Test("nodes that cannot be reached say why")
     func nodes() {
         var far = NodeReport(name: "far", linkAddress: "10.0.0.9:7461", reachability: .unreachable)
-        far.problem = "no route"
+        far.problem = "lost"
+        far.state = .dead
+        far.stateSeconds = 7.9
         var here = NodeReport(name: "here", linkAddress: "127.0.0.1:7461", reachability: .this)
+        here.state = .alive
+        here.leadingTerm = 3
         here.memoryAvailable = ByteCount(3 << 30)
         here.memoryTotal = ByteCount(8 << 30)
         here.threadCount = 4
@@ -58,10 +62,12 @@ struct TerminalTests {
         here.shoalVersion = "0.1.0"
         #expect(
             TextTable.nodes([here, far]).lines == [
-                "NAME  STATE        MEMORY FREE    TOTAL  THREADS  LINK            API             VERSION",
-                "here  this             3.0 GiB  8.0 GiB        4  127.0.0.1:7461  127.0.0.1:7460  0.1.0",
-                "far   unreachable            -        -        -  10.0.0.9:7461   -               (no route)",
+                "NAME  STATE     ROLE          MEMORY FREE    TOTAL  THREADS  ADDRESS         API             VERSION",
+                "here  alive     this, leader      3.0 GiB  8.0 GiB        4  127.0.0.1:7461  127.0.0.1:7460  0.1.0",
+                "far   dead 7 s                          -        -        -  10.0.0.9:7461   -               (lost)",
             ])
+        #expect(leaderLine([here, far]) == "leader: here, term 3")
+        #expect(leaderLine([far]) == "no leader")
     }
 
     @Test("progress in a log is one line per change of a stage, not per look")
@@ -82,6 +88,10 @@ struct TerminalTests {
         #expect(progress.newLines(loading) == ["layers 0-14 on a: loading", "tiny: loading"])
         #expect(progress.newLines(further) == [])
         #expect(LoadProgress.status(further) == "loading | a 0-14 loading 70 %")
+        var waiting = instance(.waiting, [])
+        waiting.problem = "needs 4 GB more"
+        #expect(progress.newLines(waiting) == ["tiny: waiting (needs 4 GB more)"])
+        #expect(LoadProgress.status(waiting) == "waiting (needs 4 GB more)")
         #expect(progress.newLines(ready) == ["layers 0-14 on a: ready (40.0 MiB in 1.3 s)", "tiny: ready"])
     }
 

@@ -101,9 +101,9 @@ struct RouteTests {
     @Test(
         "layers may be the text of --layers or a list",
         arguments: [
-            #"{"model":"m","layers":"a=0-14,b=15-29","contextTokenCount":512,"sequenceCountMax":2}"#,
+            #"{"model":"m","layers":"a=0-14,b=15-29","contextTokenCount":512,"sequenceCountMax":2,"wire":"f16"}"#,
             """
-            {"model":"m","contextTokenCount":512,"sequenceCountMax":2,"layers":\
+            {"model":"m","contextTokenCount":512,"sequenceCountMax":2,"wire":"f16","layers":\
             [{"nodeName":"a","layers":{"first":0,"end":15}},{"nodeName":"b","layers":{"first":15,"end":30}}]}
             """,
         ])
@@ -117,7 +117,24 @@ struct RouteTests {
             #expect(request.layers.map(\.layers.description) == ["0-14", "15-29"])
             #expect(request.contextTokenCount == 512)
             #expect(request.sequenceCountMax == 2)
+            #expect(request.wire == .f16)
         }
+        #expect(try await harness.post("/shoal/v1/plan", #"{"model":"m","wire":"f8"}"#).error["param"] == "wire")
+    }
+
+    @Test("a plan may name an objective, a prompt, and nodes to imagine or to leave out")
+    func whatIf() async throws {
+        let harness = GatewayHarness()
+        let body = """
+            {"model":"m","objective":"throughput","promptTokenCount":64,"excludedNodes":["b"],\
+            "imaginedNodes":["big=1GiB",{"name":"c","memory":4096}]}
+            """
+        #expect(try await harness.post("/shoal/v1/plan", body).status == .ok)
+        let request = try #require(harness.cluster.loadRequests.first)
+        #expect(request.objective == .throughput)
+        #expect(request.promptTokenCount == 64)
+        #expect(request.excludedNodes == ["b"])
+        #expect(request.imaginedNodes?.map(\.memory.rawValue) == [1 << 30, 4096])
     }
 
     @Test("a load that cannot be is refused with the planner's sentence")
@@ -136,6 +153,9 @@ struct RouteTests {
             (#"{"model":"m","layers":[{}]}"#, "layers[0].nodeName"),
             (#"{"model":"m","layers":[{"nodeName":"a","layers":{"first":3,"end":3}}]}"#, "layers[0].layers"),
             (#"{"model":"m","contextTokenCount":0}"#, "contextTokenCount"),
+            (#"{"model":"m","objective":"speed"}"#, "objective"),
+            (#"{"model":"m","excludedNodes":[1]}"#, "excludedNodes"),
+            (#"{"model":"m","imaginedNodes":["big"]}"#, "imaginedNodes[0]"),
         ])
     func wrongLoad(body: String, field: String) async throws {
         let response = try await GatewayHarness().post("/shoal/v1/plan", body)

@@ -2,8 +2,8 @@ import ShoalCore
 import ShoalMembership
 import Testing
 
-/// Membership, leader and desired state under everything that a network and machines do. One seed, one run; replay a
-/// failure with `SHOAL_SEED=<seed>`.
+/// Membership, leader, desired state and the launch of instances under everything that a network and machines do. One
+/// seed, one run; replay a failure with `SHOAL_SEED=<seed>`.
 @Suite("Membership simulation")
 struct ClusterSimulationTests {
     private static let seedCount: UInt64 = 2_000
@@ -12,14 +12,17 @@ struct ClusterSimulationTests {
 
     @Test("whatever breaks, one leader, one row per node and one instance per slot remain", arguments: halves)
     func converges(half: Range<UInt64>) {
-        var totals = (adoptions: 0, refusals: 0, drains: 0, messages: 0)
+        var totals = (adoptions: 0, refusals: 0, drains: 0, ready: 0, failures: 0, waits: 0, givenUp: 0)
         let chosen = seeds(half)
         for seed in chosen {
             let (cluster, problem) = run(seed: seed)
             totals.adoptions += cluster.adoptionCount
             totals.refusals += cluster.refusedCommandCount
             totals.drains += cluster.drainCount
-            totals.messages += cluster.messageCount
+            totals.ready += cluster.readyCount
+            totals.failures += cluster.failureCount
+            totals.waits += cluster.waitCount
+            totals.givenUp += cluster.givenUpCount
             if let problem {
                 Issue.record("SHOAL_SEED=\(seed), \(cluster.nodes.count) nodes: \(problem)")
                 return
@@ -28,6 +31,8 @@ struct ClusterSimulationTests {
         // A simulation in which nothing happens proves nothing.
         guard chosen.count > 1 else { return }
         #expect(totals.adoptions > 50 && totals.refusals > 50 && totals.drains > 50, "\(totals)")
+        #expect(totals.ready > 1000 && totals.failures > 50 && totals.waits > 20, "\(totals)")
+        #expect(totals.givenUp < chosen.count / 50, "\(totals)")
     }
 
     @Test("the same seed gives the same run")

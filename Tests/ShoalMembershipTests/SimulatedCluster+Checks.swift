@@ -35,7 +35,7 @@ extension SimulatedCluster {
     }
 
     mutating func noteServing(_ index: Int) {
-        for (instance, _) in nodes[index].instances where instance.phase.isServing {
+        for instance in nodes[index].instances.map(\.observed) where instance.phase.isServing {
             lastServed[instance.slot, default: []].removeAll {
                 $0.instance == instance.id || $0.time < now - 20_000_000
             }
@@ -45,11 +45,11 @@ extension SimulatedCluster {
 
     /// An instance that answers ends only because its slot is not wanted or another one answers in its place.
     mutating func checkDrain(_ command: InstanceCommand, at head: Int, by leader: Int) {
-        guard let drained = nodes[head].instances.first(where: { $0.instance.id == command.instance })?.instance,
+        guard let drained = nodes[head].instances.first(where: { $0.id == command.instance })?.observed,
             drained.phase.isServing
         else { return }
         drainCount += 1
-        let isWanted = nodes[leader].desired.desired.contains { $0.slot == command.slot && $0.isWanted }
+        let isWanted = isWanted(command.slot, by: leader)
         let others = lastServed[command.slot, default: []].filter { $0.instance != command.instance }
         if isWanted, others.isEmpty {
             fail("instance \(command.instance) of slot \(command.slot) answered alone and was drained")
@@ -89,19 +89,46 @@ extension SimulatedCluster {
     }
 
     private func slotDisagreement(leader: Int, running: [Int]) -> String? {
-        let desired = nodes[leader].desired.desired
-        for index in running where nodes[index].desired.desired != desired { return "copies of \(index) differ" }
-        let owners = running.flatMap { nodes[$0].instances.map(\.instance) }.filter(\.ownsSlot)
-        for instance in owners where !desired.contains(where: { $0.slot == instance.slot && $0.isWanted }) {
-            return "instance \(instance.id) owns slot \(instance.slot), which is not wanted"
+        let state = nodes[leader].desired
+        for index in running where nodes[index].desired.desired != state.desired { return "copies of \(index) differ" }
+        let instances = running.flatMap { nodes[$0].instances.map(\.observed) }
+        for instance in instances where instance.phase != .ready && instance.phase != .failed {
+            return "instance \(instance.id) of \(instance.wish.model) is stuck \(instance.phase)"
         }
-        for entry in desired where entry.isWanted {
-            let own = owners.filter { $0.slot == entry.slot }
-            guard own.count == 1 else { return "slot \(entry.slot) has \(own.count) owners: \(own)" }
-            guard own[0].phase == .ready, own[0].ownedUnder == nodes[leader].member.term else {
-                return "slot \(entry.slot): \(own[0])"
-            }
+        for instance in instances where instance.ownsSlot && !isWanted(instance.slot, by: leader) {
+            return "instance \(instance.id) owns the slot of \(instance.wish.model), which is not wanted"
+        }
+        for entry in state.desired where entry.isWanted {
+            if let problem = disagreement(about: entry, instances, leader: leader, running: running) { return problem }
         }
         return nil
+    }
+
+    private func isWanted(_ slot: SlotID, by leader: Int) -> Bool {
+        nodes[leader].desired.desired.contains { $0.slot == slot && $0.isWanted }
+    }
+
+    private func disagreement(
+        about entry: DesiredInstance, _ instances: [ObservedInstance], leader: Int, running: [Int]
+    ) -> String? {
+        let owners = instances.filter { $0.slot == entry.slot && $0.ownsSlot }
+        let status = nodes[leader].desired.status(of: entry.slot)
+        if status?.state == .failed { return owners.isEmpty ? nil : "given up, and owned: \(owners)" }
+        guard running.count >= stageCount(of: entry.wish.model) else {
+            return owners.isEmpty && status?.state == .waiting ? nil : "\(entry.wish.model) cannot run: \(owners)"
+        }
+        guard owners.count == 1 else {
+            return "the slot of \(entry.wish.model) has \(owners.count) owners: \(owners), \(status as Any)"
+        }
+        guard owners[0].phase == .ready, owners[0].ownedUnder == nodes[leader].member.term else {
+            return "the slot of \(entry.wish.model): \(owners[0])"
+        }
+        return nil
+    }
+
+    /// Slots that the leader has given up.
+    var givenUpCount: Int {
+        nodes.filter { $0.isRunning && $0.member.isLeading }
+            .reduce(0) { $0 + $1.desired.statuses.count { $0.state == .failed } }
     }
 }

@@ -22,6 +22,8 @@ extension SimulatedCluster {
         nodes[index].isRunning = false
         nodes[index].isFrozen = false
         nodes[index].instances = []
+        nodes[index].engines = []
+        nodes[index].work = []
         guard closes else { return }
         for peer in nodes.indices where peer != index && nodes[peer].isRunning && !isBlocked[index][peer] {
             queue.schedule(.closed(peer, by: index), at: now + generator.between(1_000, 20_000))
@@ -53,7 +55,7 @@ extension SimulatedCluster {
         queue.schedule(.fault, at: now + generator.between(200_000, 2_500_000))
         let index = generator.below(nodes.count)
         replayCommand()
-        switch generator.below(12) {
+        switch generator.below(13) {
         case 0, 1: split(oneWay: generator.chance(30))
         case 2: isolate(index, oneWay: generator.chance(40))
         case 3: unblockAll()
@@ -62,6 +64,7 @@ extension SimulatedCluster {
         case 8: nodes[index].isFrozen = nodes[index].isRunning
         case 9: thaw(index)
         case 10: network = randomNetwork()
+        case 11: if engineKillCount < 3 { engineKillCount += 1; killEngine(at: index) }
         default: changeWish()
         }
     }
@@ -71,7 +74,7 @@ extension SimulatedCluster {
         guard generator.chance(30), let old = sentCommands.randomElement(using: &generator),
             let head = index(of: old.command.head), head != old.sender
         else { return }
-        send(.command(old.command), from: old.sender, to: head)
+        send(.command(old.command, stages: old.stages), from: old.sender, to: head)
     }
 
     mutating func randomNetwork() -> Network {
@@ -106,9 +109,9 @@ extension SimulatedCluster {
         let leaders = nodes.indices.filter { nodes[$0].isRunning && !nodes[$0].isFrozen && nodes[$0].member.isLeading }
         guard !leaders.isEmpty else { return }
         let leader = leaders[generator.below(leaders.count)]
-        let slot = SlotID(rawValue: UInt64(generator.between(1, 3)))
+        let wish = sampleWish("m\(generator.between(1, 3))")
         do {
-            try nodes[leader].desired.set(slot: slot, model: "m\(slot)", isWanted: generator.chance(75))
+            try nodes[leader].desired.set(wish, isWanted: generator.chance(75))
         } catch {
             fail("the leader \(leader) refused a wish: \(error)")
         }

@@ -18,6 +18,8 @@ struct SimulatedCluster {
         case tick(Int, life: UInt64)
         case deliver(SimulatedMessage, from: Int, to: Int)
         case closed(Int, by: Int)
+        /// On the node itself.
+        case stage(StageMessage, at: Int, from: Int)
         case fault
     }
 
@@ -34,10 +36,14 @@ struct SimulatedCluster {
     var claimedTerms: [Term: Int] = [:]
     var memberEvents: [(time: Int, node: Int, event: MembershipEvent)] = []
     var leaderEvents: [(time: Int, node: Int, event: ElectionEvent)] = []
-    var sentCommands: [(command: InstanceCommand, sender: Int)] = []
+    var sentCommands: [(command: InstanceCommand, stages: [NodeID], sender: Int)] = []
     var refusedCommandCount = 0
     var adoptionCount = 0
     var drainCount = 0
+    var waitCount = 0
+    var readyCount = 0
+    var failureCount = 0
+    var engineKillCount = 0
     var messageCount = 0
     var lastServed: [SlotID: [(instance: InstanceID, time: Int)]] = [:]
     /// The first broken promise.
@@ -73,6 +79,8 @@ struct SimulatedCluster {
         case .tick(let index, let life): tick(index, life: life)
         case .deliver(let message, let sender, let receiver): deliver(message, from: sender, to: receiver)
         case .closed(let index, let peer): closed(index, by: peer)
+        case .stage(let message, let index, let sender):
+            if nodes[index].isRunning { receive(message, at: index, from: sender) }
         case .fault: injectFault()
         }
     }
@@ -89,32 +97,41 @@ struct SimulatedCluster {
         nodes[index].tickCount += 1
         check(index)
         if nodes[index].tickCount % 20 == 0 { discover(by: index) }
-        guard runsInstances, nodes[index].tickCount % 5 == 0 else { return }
+        guard runsInstances else { return }
+        advanceInstances(of: index)
+        guard nodes[index].tickCount % 5 == 0 else { return }
         manageInstances(of: index)
         checkTables(of: index)
     }
 
     /// Every half second: report to the leader; as leader, tell the heads.
     private mutating func manageInstances(of index: Int) {
-        nodes[index].advanceInstances(now: now)
         noteServing(index)
         guard let report = nodes[index].report(), let leader = self.index(of: report.term.leader) else { return }
         guard nodes[index].member.isLeading else { return send(.report(report), from: index, to: leader) }
         nodes[index].desired.receive(report)
-        let membership = nodes[index].member.membership
-        let heads = [nodes[index].id] + membership.present.filter { membership.state(of: $0) == .alive }
-        let choice = generator.below(heads.count)
-        let commands = nodes[index].desired.reconcile(membership: membership, now: nowDuration) { _ in heads[choice] }
-        for command in commands {
-            guard let head = self.index(of: command.head) else { continue }
-            if command.verb == .drain { checkDrain(command, at: head, by: index) }
-            sentCommands = sentCommands.suffix(19) + [(command, index)]
-            guard head != index else { execute(command, at: index, from: index); continue }
-            send(.command(command), from: index, to: head)
-        }
-        for peer in membership.present {
+        reconcile(index)
+        for peer in nodes[index].member.membership.present {
             guard let peer = self.index(of: peer) else { continue }
             send(.desired(nodes[index].desired.desired), from: index, to: peer)
+        }
+    }
+
+    private mutating func reconcile(_ index: Int) {
+        finishPlans(of: index)
+        let membership = nodes[index].member.membership
+        for action in nodes[index].desired.reconcile(membership: membership, now: nowDuration) {
+            switch action {
+            case .plan(let ticket):
+                nodes[index].tickets.append((ticket, now + generator.between(1_000, 100_000)))
+            case .command(let command):
+                guard let head = self.index(of: command.head) else { continue }
+                if command.verb == .drain { checkDrain(command, at: head, by: index) }
+                let stages = nodes[index].plans[command.instance] ?? []
+                sentCommands = sentCommands.suffix(19) + [(command, stages, index)]
+                guard head != index else { execute(command, stages, at: index, from: index); continue }
+                send(.command(command, stages: stages), from: index, to: head)
+            }
         }
     }
 
@@ -139,13 +156,14 @@ struct SimulatedCluster {
             perform(actions, of: receiver)
         case .report(let report): nodes[receiver].desired.receive(report)
         case .desired(let entries): nodes[receiver].desired.merge(entries)
-        case .command(let command): execute(command, at: receiver, from: sender)
+        case .command(let command, let stages): execute(command, stages, at: receiver, from: sender)
+        case .stage(let message): receive(message, at: receiver, from: sender)
         }
         check(receiver)
     }
 
     /// As a head does it: the term first, then the command.
-    private mutating func execute(_ command: InstanceCommand, at head: Int, from sender: Int) {
+    private mutating func execute(_ command: InstanceCommand, _ stages: [NodeID], at head: Int, from sender: Int) {
         let highest = nodes[head].highestTerm
         do {
             try nodes[head].member.admit(command.term, from: nodes[sender].id)
@@ -156,7 +174,7 @@ struct SimulatedCluster {
         if let highest, command.term < highest { fail("node \(head) obeyed \(command.term) after \(highest)") }
         if command.term.leader != nodes[sender].id { fail("node \(head) obeyed a command of somebody else's term") }
         if command.verb == .adopt { adoptionCount += 1 }
-        nodes[head].execute(command, now: now)
+        obey(command, stages: stages, at: head)
     }
 
     mutating func perform(_ actions: [ClusterMemberAction], of index: Int) {
@@ -165,7 +183,10 @@ struct SimulatedCluster {
             case .send(let message, let peer):
                 guard let peer = self.index(of: peer) else { return fail("node \(index) writes to a ghost, \(peer)") }
                 send(.cluster(message), from: index, to: peer)
-            case .memberChanged(let event): memberEvents.append((now, index, event))
+            case .memberChanged(let event):
+                memberEvents.append((now, index, event))
+                if event.isArrival { nodes[index].desired.nodeArrived(now: nowDuration) }
+                if runsInstances { heads(at: index, hear: event) }
             case .leaderChanged(let event): leaderChanged(event, at: index)
             }
         }

@@ -43,7 +43,8 @@ extension NodeScenarios {
                 let stream = try await nodes[0].node.generate(.text("hello", tokenCount: 50))
                 for attempt in 0..<3 {
                     let engine = await nodes[stage].engine(attempt)
-                    if attempt > 0 { try await engine.holdBatches() }
+                    // Not the warm-up, which comes after the launch that this waited for.
+                    if attempt > 0 { try await engine.holdBatches(entryCountMin: 2) }
                     _ = await engine.receivedBatches.first { $0.entries.count == 6 }
                     engine.die()
                     _ = await nodes[stage].engine(attempt + 1)

@@ -2,6 +2,7 @@ import NIOCore
 import ShoalCore
 import ShoalDiscovery
 import ShoalLinks
+import ShoalMembership
 import ShoalTesting
 import ShoalTrust
 import Testing
@@ -33,8 +34,11 @@ extension NodeScenarios {
         func impossibleOrders() async throws {
             try await TestCluster.with { cluster in
                 let a = try await cluster.start("a")
-                let peer = try await ForeignPeer(to: a.node)
+                let identity = try TestCluster.identity()
+                let peer = try await ForeignPeer(to: a.node, as: identity)
                 let model = try cluster.assignment(head: a.node.id).model
+                let wish = ModelWish(model, LoadRequest(model: model.path))
+                let term = Term(counter: 1 << 20, leader: identity.trust.nodeID, life: 1)
                 let stage = StageOrder(
                     node: a.node.id, nodeName: "a", layers: try #require(LayerRange(first: 0, end: 12)),
                     weightBytes: .zero)
@@ -48,10 +52,32 @@ extension NodeScenarios {
                 ] {
                     var order = good
                     change(&order)
-                    await #expect(throws: ShoalError.self) { _ = try await peer.ask(.startInstance(order)) }
+                    await #expect(throws: ShoalError.self) { _ = try await peer.ask(.startInstance(order, wish, term)) }
                 }
-                _ = try await peer.ask(.startInstance(good))
+                _ = try await peer.ask(.startInstance(good, wish, term))
                 try await cluster.ready(good.id, at: a)
+            }
+        }
+
+        @Test("commands of an older term, and of a term that is somebody else's, are refused")
+        func staleCommands() async throws {
+            try await TestCluster.with { cluster in
+                let a = try await cluster.start("a")
+                let identity = try TestCluster.identity()
+                let peer = try await ForeignPeer(to: a.node, as: identity)
+                let id = InstanceID.random()
+                let older = Term(counter: 1 << 20, leader: identity.trust.nodeID, life: 1)
+                let newer = Term(counter: 2 << 20, leader: identity.trust.nodeID, life: 1)
+                let stranger = Term(counter: 3 << 20, leader: a.node.id, life: 1)
+                for (term, code) in [
+                    (older, ShoalError.Code.notFound), (newer, .notFound), (older, .staleTerm),
+                    (stranger, .protocolViolation),
+                ] {
+                    let error = await #expect(throws: ShoalError.self) {
+                        _ = try await peer.ask(.stopInstance(id, term))
+                    }
+                    #expect(error?.code == code)
+                }
             }
         }
 

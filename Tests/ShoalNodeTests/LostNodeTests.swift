@@ -50,8 +50,11 @@ extension NodeScenarios {
                 for stream in streams { _ = try await Answer(reading: stream).failure() }
                 try await cluster.until { a.launcher.liveEngineCount == 0 }
                 try await cluster.until { await c.instance(id) == nil }
+                // The layers were assigned by hand, so that no other node can take its part.
+                try await cluster.until { await c.node.instances().first?.problem?.contains("\"b\"") == true }
+                #expect(await c.node.instances().map(\.phase) == [.waiting])
                 let error = await #expect(throws: ShoalError.self) { _ = try await c.answer("hello", tokenCount: 1) }
-                #expect(error?.code == .modelNotFound)
+                #expect(error?.code == .unavailable)
             }
         }
 

@@ -140,6 +140,7 @@ def markdown(result):
         "One thread per worker or stage; decode rates in tokens per second, medians over the rounds. How it is measured: "
         "[docs/benchmarks.md](../benchmarks.md).", ""]
     lines += measured_table(samples) + [""] + target_table(samples)
+    lines += ["", "Where a token's time goes, one stream, milliseconds (`shoal trace`):", ""] + trace_table(samples)
     holes = [s for s in result["samples"] if s["workload"] == "failed"]
     if holes:
         lines += ["", "Not measured:", ""]
@@ -159,6 +160,21 @@ def measured_table(samples):
     return table(
         ["system", "link", "load, s", "one stream", "eight streams", "2k prompt, tok/s", "first token, ms",
          "memory, MiB"], rows)
+
+
+def trace_table(samples):
+    """Means over the requests of each system: what the missed figures have to be explained with."""
+    columns = [("elapsed", "token"), ("compute", "compute"), ("own", "own cost"), ("wire", "links"),
+               ("handOver", "node to engine and back"), ("queue", "engine queue"), ("sample", "sample"),
+               ("head", "head")]
+    rows = []
+    for system, link in samples.pairs():
+        traces = [s["trace"] for s in samples.samples
+                  if (s["system"], s["link"]) == (system, link) and s.get("trace")]
+        if traces:
+            means = [statistics.median(trace[name] for trace in traces) for name, _ in columns]
+            rows.append([system, link] + [shown(mean) for mean in means])
+    return table(["system", "link"] + [title for _, title in columns], rows)
 
 
 def scaled(value, factor):

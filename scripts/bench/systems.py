@@ -122,6 +122,9 @@ class System:
     def facts(self):
         return {}
 
+    def trace(self):
+        return {}
+
     def wait_until(self, what, is_true, interval=0.02):
         deadline = time.monotonic() + START_SECONDS_MAX
         while time.monotonic() < deadline:
@@ -215,6 +218,7 @@ class Shoal(System):
         seconds = time.monotonic() - started_at
         self.wait_until("a report of every engine", lambda: all(
             "engineProcessID" in stage for stage in self.report()["stages"]))
+        self.has_speculation = self.knows_speculation()
         for index, stage in enumerate(self.report()["stages"]):
             self.workers[f"n{index}.engine"] = stage["engineProcessID"]
         return seconds
@@ -254,6 +258,26 @@ class Shoal(System):
         if report and report["phase"] == "failed":
             raise RuntimeError(f"{self.name}: the model failed to load: {report.get('problem')}")
         return report and report["phase"] == "ready"
+
+    def knows_speculation(self):
+        """A nonsensical value is refused by those that know the field."""
+        body = {"model": self.model, "prompt": "x", "max_tokens": 1, "speculate": "nonsense"}
+        return client.call(self.port, "POST", "/v1/completions", body)[0] == 400
+
+    def trace(self):
+        """Milliseconds per decoded token of the latest answer, by where they went."""
+        latest = json.loads(client.get(self.port, "/shoal/v1/traces")[1])[0]["decode"]
+        count = latest["tokenCount"]
+        if not count:
+            return {}
+        sums = {name: latest[name] for name in ("elapsed", "head", "wire")}
+        for name in ("queue", "embed", "compute", "sample", "detokenize", "handOver"):
+            sums[name] = sum(stage[name] for stage in latest["stages"])
+        each = {name: total / count / 1000 for name, total in sums.items()}
+        # Two stages mean two ways per token; the bytes of one row cross all but the last.
+        floor = self.stage_count * self.link.delay if self.stage_count > 1 else 0
+        each["own"] = each["elapsed"] - each["compute"] - floor
+        return each
 
     def ask(self, prompts, token_count, speculates=False):
         return client.completions(

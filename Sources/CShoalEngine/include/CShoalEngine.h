@@ -82,8 +82,6 @@ typedef struct shoal_matrix_speed {
     char type[16];
     double seconds_per_byte;
     double seconds_per_element_and_token;
-    /// Whether the weights are laid out anew.
-    bool is_repacked;
 } shoal_matrix_speed;
 
 /// See NodeSpeed of ShoalCore for the meanings.
@@ -92,13 +90,16 @@ typedef struct shoal_speed {
     bool is_accelerator;
     shoal_matrix_speed matrices[SHOAL_MATRIX_SPEED_COUNT_MAX];
     size_t matrix_count;
+    /// Types whose weights are laid out anew: names as in matrices.
+    char repacked_types[SHOAL_MATRIX_SPEED_COUNT_MAX][16];
+    size_t repacked_type_count;
     double attention_seconds_per_element;
     double prompt_attention_seconds_per_element;
     double activation_seconds_per_element;
     double seconds_per_operation;
 } shoal_speed;
 
-/// Measures, without a model, for about `seconds_max`. False and `*error` on failure.
+/// Measures, without a model, for about `seconds_max`; several times that for the usual types on a busy machine. False and `*error` on failure.
 bool shoal_measure_speed(int32_t thread_count, double seconds_max, shoal_speed * speed, char ** error);
 
 /// A GPU with memory of its own.

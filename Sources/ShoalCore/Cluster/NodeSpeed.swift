@@ -8,9 +8,6 @@ package struct NodeSpeed: Hashable, Sendable, Codable {
         package var secondsPerByte: Double
         /// Per element of the weights, for each further token of the same micro-batch.
         package var secondsPerElementAndToken: Double
-        /// Whether libllama lays such weights out anew, and so keeps a copy of what other operations need as it was.
-        package var isRepacked = false
-
         package init(secondsPerByte: Double, secondsPerElementAndToken: Double) {
             self.secondsPerByte = secondsPerByte
             self.secondsPerElementAndToken = secondsPerElementAndToken
@@ -33,6 +30,8 @@ package struct NodeSpeed: Hashable, Sendable, Codable {
     /// What an operation of the graph costs besides its work.
     package var secondsPerOperation: Double
     package var memoryBytesPerSecond: Double
+    /// Weight types that libllama lays out anew on this machine, so that it keeps a copy where it needs both layouts.
+    package var repackedTypes: [String]
     /// GPUs whose memory is apart from the machine's; empty without any.
     package var accelerators: [Accelerator]
     package var observations: [Observation]
@@ -78,6 +77,7 @@ package struct NodeSpeed: Hashable, Sendable, Codable {
         self.activationSecondsPerElement = activationSecondsPerElement
         self.secondsPerOperation = secondsPerOperation
         self.memoryBytesPerSecond = memoryBytesPerSecond
+        repackedTypes = []
         accelerators = []
         observations = []
     }
@@ -96,7 +96,7 @@ package struct NodeSpeed: Hashable, Sendable, Codable {
             ] + matrices.values.flatMap { [$0.secondsPerByte, $0.secondsPerElementAndToken] }
         return times.allSatisfy { $0.isFinite && $0 >= 0 && $0 < 1 } && memoryBytesPerSecond.isFinite
             && memoryBytesPerSecond > 0 && matrices.count <= NodeSpeed.matrixCountMax
-            && accelerators.count <= NodeSpeed.acceleratorCountMax
+            && repackedTypes.count <= NodeSpeed.matrixCountMax && accelerators.count <= NodeSpeed.acceleratorCountMax
             && observations.count <= NodeSpeed.observationCountMax && observations.allSatisfy(\.isPlausible)
     }
 

@@ -5,11 +5,22 @@ package struct NodeReport: Hashable, Sendable, Codable {
         case this, connected, unreachable
     }
 
+    /// What the cluster believes of it.
+    package enum State: String, Sendable, Codable {
+        case alive, suspect, dead
+    }
+
     package var id: NodeID?
     package var name: String
     package var linkAddress: String
     package var apiAddress: String?
     package var reachability: Reachability
+    /// Nil for an address of which nothing is known yet.
+    package var state: State?
+    /// Seconds since it is in that state, by the clock of the node that reports.
+    package var stateSeconds: Double?
+    /// On the leader only: the number of its term.
+    package var leadingTerm: UInt64?
     package var threadCount: Int?
     package var memoryTotal: ByteCount?
     package var memoryAvailable: ByteCount?
@@ -27,7 +38,8 @@ package struct NodeReport: Hashable, Sendable, Codable {
 
 /// The way of an instance from a plan to answers. Later issues add phases; raw values are part of the API.
 package enum InstancePhase: String, Sendable, Codable, CaseIterable {
-    case placing, starting, loading, warming, ready, recovering, draining, failed, stopped
+    /// `waiting` is of a model that should run and has no instance yet.
+    case waiting, placing, starting, loading, warming, ready, recovering, draining, failed, stopped
 
     /// Whether requests are admitted.
     package var isServing: Bool { self == .ready }
@@ -45,6 +57,8 @@ package struct StageReport: Hashable, Sendable, Codable {
     package var loadSeconds: Double?
     package var bytesReadFromDisk: ByteCount?
     package var residentBytes: ByteCount?
+    /// The KV cache or recurrent state, part of the above.
+    package var kvCacheBytes: ByteCount?
     /// Weights that came over the network: zero in the stages engine, counted all the same.
     package var weightBytesReceived: ByteCount
     /// Activation bytes that this stage handed to the next one, frame headers included.
@@ -85,9 +99,17 @@ package struct InstanceReport: Hashable, Sendable, Codable {
     package var phase: InstancePhase
     /// Why it failed or recovers; nil otherwise.
     package var problem: String?
+    /// The kind of that problem.
+    package var problemCode: ShoalError.Code?
+    /// Of the wish that it fulfils: what should run, while instances come and go.
+    package var slot: String?
+    /// False while it is only being drained, because another instance serves or nobody wants it any more.
+    package var isWanted: Bool
     package var stages: [StageReport]
     package var contextTokenCount: Int
     package var sequenceCountMax: Int
+    /// What activations are on the wire between stages.
+    package var wire: BoundaryFormat
     package var runningRequestCount: Int
     package var queuedRequestCount: Int
     /// Sequences of ended requests whose KV is kept for prompts that begin alike.
@@ -111,6 +133,8 @@ package struct InstanceReport: Hashable, Sendable, Codable {
         self.contextTokenCount = contextTokenCount
         self.sequenceCountMax = sequenceCountMax
         self.createdUnixSeconds = createdUnixSeconds
+        isWanted = true
+        wire = .f32
         runningRequestCount = 0
         queuedRequestCount = 0
         cachedSequenceCount = 0
@@ -135,7 +159,7 @@ package struct ServedModel: Hashable, Sendable, Codable {
 }
 
 /// What `shoal load` and `shoal plan` ask for.
-package struct LoadRequest: Sendable, Codable {
+package struct LoadRequest: Hashable, Sendable, Codable {
     /// One `NAME=FIRST-LAST` of `--layers`.
     package struct Assignment: Hashable, Sendable, Codable {
         package var nodeName: String
@@ -160,8 +184,13 @@ package struct LoadRequest: Sendable, Codable {
     package var excludedNodes: [String]?
     /// Nodes that do not exist, for `shoal plan`: what would change if they did. A model cannot be loaded on them.
     package var imaginedNodes: [ImaginedNode]?
+    /// What activations are on the wire between stages; nil means `f32`.
+    package var wire: BoundaryFormat?
     /// The prompt that the time to the first token is predicted for; nil means `promptTokenCountDefault`.
     package var promptTokenCount: Int?
+
+    /// Nil: `auto`.
+    package var speculation: SpeculationMode?
 
     package static let promptTokenCountDefault = 512
 

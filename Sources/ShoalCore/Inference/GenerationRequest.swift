@@ -39,6 +39,8 @@ package struct GenerationRequest: Sendable, Codable {
     /// Nil means until the context is full.
     package var outputTokenCountMax: Int?
     package var responseFormat: ResponseFormat
+    /// Nil: as the instance was loaded.
+    package var speculation: SpeculationMode?
 
     package init(id: RequestID, model: String, input: Input) {
         self.id = id

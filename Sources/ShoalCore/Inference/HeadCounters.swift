@@ -5,6 +5,9 @@ package struct HeadCounters: Hashable, Sendable, Codable {
     /// Of those, tokens whose KV was there already.
     package var reusedTokenCount = 0
     package var outputTokenCount = 0
+    /// Guessed tokens that were checked, and those of them that were right.
+    package var draftedTokenCount = 0
+    package var acceptedTokenCount = 0
     /// Running answers that went on in a rebuilt pipeline.
     package var resumedRequestCount = 0
 

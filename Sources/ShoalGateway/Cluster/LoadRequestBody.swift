@@ -13,6 +13,8 @@ extension LoadRequest {
         objective = try LoadRequest.objective(fields)
         excludedNodes = try LoadRequest.nodeNames(fields)
         imaginedNodes = try LoadRequest.imaginedNodes(fields)
+        wire = try LoadRequest.wire(fields)
+        speculation = try fields.speculation()
         promptTokenCount = try fields.integer("promptTokenCount", in: 1...Limits.contextTokenCountMax)
     }
 
@@ -23,6 +25,15 @@ extension LoadRequest {
             throw fields.refuse("objective", "must be \(known), not \"\(text)\"")
         }
         return objective
+    }
+
+    private static func wire(_ fields: RequestFields) throws(RequestError) -> BoundaryFormat? {
+        guard let text = try fields.string("wire") else { return nil }
+        guard let format = BoundaryFormat(rawValue: text) else {
+            let known = BoundaryFormat.allCases.map { "\"\($0.rawValue)\"" }.joined(separator: ", ")
+            throw fields.refuse("wire", "must be one of \(known), not \"\(text)\"")
+        }
+        return format
     }
 
     private static func nodeNames(_ fields: RequestFields) throws(RequestError) -> [String]? {

@@ -8,6 +8,8 @@ struct GenerationOptions {
     /// Nil means until the context is full.
     var outputTokenCountMax: Int?
     var responseFormat: GenerationRequest.ResponseFormat
+    /// Shoal's own field `speculate`; nil where it is absent.
+    var speculation: SpeculationMode?
     /// Answers per prompt.
     var answerCount: Int
     var streams: Bool
@@ -21,6 +23,7 @@ struct GenerationOptions {
         stopSequences = try GenerationOptions.stopSequences(fields)
         outputTokenCountMax = try GenerationOptions.outputTokenCountMax(fields)
         responseFormat = try GenerationRequest.ResponseFormat(fields)
+        speculation = try fields.speculation()
         answerCount = try fields.integer("n", in: 1...GatewayLimits.answerCountMax) ?? 1
         streams = try fields.boolean("stream") ?? false
         includesUsage = try fields.fields("stream_options")?.boolean("include_usage") ?? false
@@ -35,6 +38,7 @@ struct GenerationOptions {
         request.stopSequences = stopSequences
         request.outputTokenCountMax = outputTokenCountMax
         request.responseFormat = responseFormat
+        request.speculation = speculation
         return request
     }
 
@@ -67,5 +71,16 @@ struct GenerationOptions {
             return count < 0 ? nil : count
         }
         return nil
+    }
+}
+
+extension RequestFields {
+    /// The field `speculate` of requests and of loads.
+    func speculation() throws(RequestError) -> SpeculationMode? {
+        guard let text = try string("speculate") else { return nil }
+        guard let mode = SpeculationMode(rawValue: text) else {
+            throw refuse("speculate", "must be off, auto or ngram, not \"\(text)\"")
+        }
+        return mode
     }
 }

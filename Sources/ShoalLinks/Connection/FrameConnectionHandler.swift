@@ -95,6 +95,17 @@ final class FrameConnectionHandler: ChannelInboundHandler, RemovableChannelHandl
         context.pipeline.syncOperations.removeHandler(context: context, promise: nil)
     }
 
+    /// Leaves the pipeline with `autoRead` off; returns what no frame has taken. Nil when the connection is closed, or
+    /// its bytes are somebody else's already.
+    func takeOver() -> ByteBuffer? {
+        guard let context, !isClosing, !isHandedOver else { return nil }
+        setAutoRead(false)
+        isHandedOver = true
+        receiver = nil
+        context.pipeline.syncOperations.removeHandler(context: context, promise: nil)
+        return reader.takeUnread()
+    }
+
     // MARK: Events of the channel
 
     func handlerAdded(context: ChannelHandlerContext) { self.context = context }

@@ -6,7 +6,14 @@ package struct SlotID: Hashable, Sendable, Codable, Comparable, CustomStringConv
 
     package init(rawValue: UInt64) { self.rawValue = rawValue }
 
+    /// Hexadecimal.
     package var description: String { String(rawValue, radix: 16) }
+
+    /// Reads `description`.
+    package init?(_ text: String) {
+        guard let value = UInt64(text, radix: 16) else { return nil }
+        rawValue = value
+    }
 
     package static func < (left: SlotID, right: SlotID) -> Bool { left.rawValue < right.rawValue }
 }
@@ -26,50 +33,122 @@ package struct DesiredVersion: Hashable, Sendable, Codable, Comparable {
     }
 }
 
+extension SlotID {
+    /// The slot of a model: the same on every node, so that two wishes for one model meet in one slot, wherever and
+    /// however apart they were made.
+    package init(model: String) { self.init(rawValue: mixed(stableHash(model))) }
+}
+
+/// What a user asked for: all that a leader needs to plan it, now and after the next leader.
+package struct ModelWish: Hashable, Sendable, Codable {
+    package var slot: SlotID
+    /// The name clients ask for.
+    package var model: String
+    /// Where the node that was asked found the file; others look there first.
+    package var path: String
+    /// Digest and size of the file, by which other nodes know their copy.
+    package var contentDigest: String
+    package var contentByteCount: Int
+    /// The constraints.
+    package var request: LoadRequest
+
+    /// `slot` follows from `model`.
+    package init(model: String, path: String, contentDigest: String, contentByteCount: Int, request: LoadRequest) {
+        slot = SlotID(model: model)
+        self.model = model
+        self.path = path
+        self.contentDigest = contentDigest
+        self.contentByteCount = contentByteCount
+        self.request = request
+    }
+}
+
 /// What the leader wants of one slot. Every member keeps a copy, so that the next leader knows.
 package struct DesiredInstance: Hashable, Sendable, Codable {
-    package var slot: SlotID
-    /// The name clients ask for. What else a plan needs is looked up by slot.
-    package var model: String
+    package var wish: ModelWish
     /// False once the user unloaded it: kept, so that old news does not bring it back.
     package var isWanted: Bool
     package var version: DesiredVersion
 
-    package init(slot: SlotID, model: String, isWanted: Bool, version: DesiredVersion) {
-        self.slot = slot
-        self.model = model
+    package init(wish: ModelWish, isWanted: Bool, version: DesiredVersion) {
+        self.wish = wish
         self.isWanted = isWanted
         self.version = version
+    }
+
+    package var slot: SlotID { wish.slot }
+}
+
+/// How far the leader is with a wanted slot.
+package struct SlotStatus: Hashable, Sendable, Codable {
+    package enum State: String, Hashable, Sendable, Codable {
+        /// A plan is being made, or its head was told.
+        case starting
+        /// An instance holds the slot.
+        case running
+        /// No plan fits now; tried again when nodes come or change, and now and then.
+        case waiting
+        /// Given up until the user asks again.
+        case failed
+    }
+
+    package var slot: SlotID
+    package var state: State
+    /// Why it waits, failed, or had to start again.
+    package var reason: ShoalError?
+    /// Instances that failed in a row.
+    package var failureCount: Int
+    package var instance: InstanceID?
+
+    package init(slot: SlotID, state: State, reason: ShoalError?, failureCount: Int, instance: InstanceID?) {
+        self.slot = slot
+        self.state = state
+        self.reason = reason
+        self.failureCount = failureCount
+        self.instance = instance
+    }
+}
+
+/// What the leader tells everybody about the slots.
+package struct DesiredNews: Hashable, Sendable, Codable {
+    package var term: Term
+    package var desired: [DesiredInstance]
+    package var statuses: [SlotStatus]
+
+    package init(term: Term, desired: [DesiredInstance], statuses: [SlotStatus]) {
+        self.term = term
+        self.desired = desired
+        self.statuses = statuses
     }
 }
 
 /// An instance as its head reports it.
 package struct ObservedInstance: Hashable, Sendable, Codable {
     package var id: InstanceID
-    package var slot: SlotID
-    package var model: String
+    package var wish: ModelWish
     package var phase: InstancePhase
+    /// Why it failed; nil unless it did.
+    package var problem: ShoalError?
     /// The term of the leader that started it. Older instances win over younger ones.
     package var startedUnder: Term
     /// The term of the leader that owns it: the one that started it or last adopted it.
     package var ownedUnder: Term
 
-    package init(
-        id: InstanceID, slot: SlotID, model: String, phase: InstancePhase, startedUnder: Term, ownedUnder: Term
-    ) {
+    package init(id: InstanceID, wish: ModelWish, phase: InstancePhase, startedUnder: Term, ownedUnder: Term) {
         self.id = id
-        self.slot = slot
-        self.model = model
+        self.wish = wish
         self.phase = phase
         self.startedUnder = startedUnder
         self.ownedUnder = ownedUnder
     }
 
+    package var slot: SlotID { wish.slot }
+
     /// Whether it holds its slot: on the way to serve, or serving.
     package var ownsSlot: Bool {
         switch phase {
         case .placing, .starting, .loading, .warming, .ready, .recovering: true
-        case .draining, .failed, .stopped: false
+        case .waiting, .draining, .failed, .stopped: false
         }
     }
 }
@@ -108,21 +187,35 @@ package struct InstanceCommand: Hashable, Sendable, Codable {
         case adopt
         /// Finish what runs, admit nothing, then stop.
         case drain
+        /// Forget an instance that failed.
+        case remove
     }
 
     package var verb: Verb
     package var term: Term
     package var head: NodeID
     package var instance: InstanceID
-    package var slot: SlotID
-    package var model: String
+    package var wish: ModelWish
 
-    package init(verb: Verb, term: Term, head: NodeID, instance: InstanceID, slot: SlotID, model: String) {
+    package init(verb: Verb, term: Term, head: NodeID, instance: InstanceID, wish: ModelWish) {
         self.verb = verb
         self.term = term
         self.head = head
         self.instance = instance
-        self.slot = slot
-        self.model = model
+        self.wish = wish
     }
+
+    package var slot: SlotID { wish.slot }
+}
+
+/// A slot for which the leader needs a plan. Answered by `planned` or `planFailed`; a later one voids earlier ones.
+package struct PlanTicket: Hashable, Sendable {
+    package let number: UInt64
+    package let wish: ModelWish
+}
+
+/// What the leader does next, in this order.
+package enum DesiredAction: Hashable, Sendable {
+    case command(InstanceCommand)
+    case plan(PlanTicket)
 }

@@ -3,9 +3,9 @@ package import ShoalCore
 /// Who leads, as one node believes it: a value, driven with the membership.
 ///
 /// The rule. A member follows the highest term it has heard of. While that term's leader is alive in the same life,
-/// nobody claims. When it has been suspect, dead or unknown for `claimDelay`, the alive member with the smallest id
-/// claims a term with the next counter; the k-th smallest waits k times `rankDelay` longer, in case the others cannot.
-/// A leader that hears a higher term steps down. One exception: if the claimant has fewer members than this leader
+/// nobody claims. When it has been suspect, dead or unknown for `claimDelay` (`startDelay` if none ever was), the alive
+/// member with the smallest id claims a term with the next counter; the k-th smallest waits k times `rankDelay` longer,
+/// in case the others cannot. A leader that hears a higher term steps down. One exception: if the claimant has fewer members than this leader
 /// still has (a phone that was alone for a minute), the leader claims again, once per `contestInterval`.
 ///
 /// What is guaranteed: a term has one leader (see `Term`); a member's accepted term never goes back in one life; a
@@ -68,7 +68,9 @@ package struct Election: Sendable {
         }
         let since = vacantSince ?? now
         vacantSince = since
-        let delay = configuration.claimDelay + configuration.rankDelay * membership.aliveRank
+        // Who never heard of a leader has none to wait for.
+        let patience = term == nil ? configuration.startDelay : configuration.claimDelay
+        let delay = patience + configuration.rankDelay * membership.aliveRank
         guard now - since >= delay, now - startedAt >= configuration.startDelay else { return [] }
         return claim(support: support(membership, without: [], now: now))
     }

@@ -48,9 +48,9 @@ package enum ElectionEvent: Hashable, Sendable {
 
 /// How fast a leader is replaced.
 package struct ElectionConfiguration: Hashable, Sendable {
-    /// A node that just started waits this long for the news that there is a leader. Longer avoids a claim that is
-    /// given up at once; shorter serves sooner when this node is alone.
-    package var startDelay = Duration.milliseconds(1000)
+    /// A node that just started waits this long for the news that there is a leader; zero for one that knows to be
+    /// alone. Longer avoids a claim that is given up at once; shorter serves sooner.
+    package var startDelay = Duration.milliseconds(300)
     /// How long a leader has to be suspect, dead or unknown. Longer spares a change when it objects.
     package var claimDelay = Duration.milliseconds(1000)
     /// Each further candidate waits this much longer, so that normally one claims.
@@ -66,9 +66,4 @@ package struct ElectionConfiguration: Hashable, Sendable {
     package var counterMax: UInt64 = 1 << 53
 
     package init() {}
-}
-
-extension ShoalError.Code {
-    /// The command is of a leader that has been replaced; the sender should follow the newer term.
-    package static let staleTerm = ShoalError.Code(rawValue: "stale_term")
 }

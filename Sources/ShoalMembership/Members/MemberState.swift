@@ -63,3 +63,20 @@ package enum MembershipEvent: Hashable, Sendable {
     case restarted(NodeID)
     case died(NodeID)
 }
+
+extension MembershipEvent {
+    /// Whom it is about.
+    package var node: NodeID {
+        switch self {
+        case .joined(let node), .suspected(let node), .recovered(let node), .restarted(let node), .died(let node): node
+        }
+    }
+
+    /// Whether a node came, or came back.
+    package var isArrival: Bool {
+        switch self {
+        case .joined, .recovered, .restarted: true
+        case .suspected, .died: false
+        }
+    }
+}

@@ -89,6 +89,16 @@ extension Membership {
         return [.changed(.joined(rumor.node))]
     }
 
+    /// A node that is no member of the cluster any more: its row goes, and news of it is the owner's to keep out.
+    package mutating func forget(_ node: NodeID) {
+        guard var rumor = rows[node]?.rumor else { return }
+        let known = rumor
+        rumor.state = .dead
+        reindex(from: known, to: rumor)
+        tombstones.removeAll { $0 == node }
+        rows[node] = nil
+    }
+
     private mutating func makeRoom() -> Bool {
         guard rows.count >= configuration.memberCountMax else { return true }
         guard !tombstones.isEmpty else { return false }

@@ -1,5 +1,6 @@
 package import ShoalCore
 package import ShoalEngine
+package import ShoalMembership
 package import ShoalReach
 package import ShoalStore
 package import ShoalTrust
@@ -45,11 +46,14 @@ package struct InstanceOrder: Sendable, Codable, Hashable {
     /// Per sequence.
     package var contextTokenCount: Int
     package var sequenceCountMax: Int
+    package var speculation: SpeculationMode
     package var createdUnixSeconds: Int
+    /// What the stages hand to each other.
+    package var wire = BoundaryFormat.f32
 
     package init(
         id: InstanceID, model: ModelReference, family: String, stages: [StageOrder], contextTokenCount: Int,
-        sequenceCountMax: Int, createdUnixSeconds: Int
+        sequenceCountMax: Int, createdUnixSeconds: Int, speculation: SpeculationMode = .auto
     ) {
         self.id = id
         self.model = model
@@ -57,6 +61,7 @@ package struct InstanceOrder: Sendable, Codable, Hashable {
         self.stages = stages
         self.contextTokenCount = contextTokenCount
         self.sequenceCountMax = sequenceCountMax
+        self.speculation = speculation
         self.createdUnixSeconds = createdUnixSeconds
     }
 }
@@ -101,9 +106,17 @@ package enum ControlRequest: Sendable, Codable {
     case connectStage(InstanceID, generation: UInt32)
     case inspectStage(InstanceID)
     case unloadStage(InstanceID)
-    case startInstance(InstanceOrder)
-    case stopInstance(InstanceID)
+    /// Commands of the leader to a head; those of an older term are refused. Giving one again does no harm.
+    case startInstance(InstanceOrder, ModelWish, Term)
+    case stopInstance(InstanceID, Term)
+    case drainInstance(InstanceID, Term)
+    case adoptInstance(InstanceID, Term)
     case reportInstance(InstanceID)
+    /// A user's wishes, to the leader, from the node that was asked.
+    case load(ModelWish)
+    case unload(SlotID, InstanceID, head: NodeID)
+    /// A plan, from a node that has the model's file.
+    case planInstance(ModelWish)
     case generate(GenerationRequest, InstanceID)
     /// Of the stages held by the receiver; nil means of all instances.
     case engineLogs(InstanceID?)
@@ -120,6 +133,7 @@ package enum ControlReply: Sendable, Codable {
     case stagePrepared(StagePrepared)
     case stage(StageSnapshot)
     case instance(InstanceReport)
+    case order(InstanceOrder)
     case engineLogs([EngineLogReport])
     case traces([TraceReport])
 }
@@ -136,6 +150,12 @@ package enum ControlEvent: Sendable, Codable {
     case reach([ReachRow])
     /// Who belongs to the cluster and who never will again; when a link opens, and when it changes.
     case members([MemberRecord])
+    /// Who is alive, and who leads.
+    case cluster(ClusterMessage)
+    /// What the sender runs, to the leader that it follows.
+    case heads(HeadReport)
+    /// What should run, from the leader.
+    case desired(DesiredNews)
     case stageProgress(InstanceID, generation: UInt32, stageIndex: Int, fraction: Double)
     case stageLost(InstanceID, generation: UInt32, stageIndex: Int, ShoalError)
     /// The stage's engine lives, but its link to the next stage broke.

@@ -4,7 +4,7 @@ import ShoalLinks
 import ShoalWire
 
 /// What a node does with the messages of one control link. Events of running requests are handled on the data loop, in
-/// order; everything else goes to the node.
+/// order; what the cluster's keeper has to know goes to its own inbox, everything else to the node.
 final class NodeControlHandler: ControlLinkHandler {
     private let node: Node
     /// For whoever keeps the link alive.
@@ -31,6 +31,9 @@ final class NodeControlHandler: ControlLinkHandler {
             node.heads[instance]?.assumeIsolated { $0.consumed(request, tokenCount: tokenCount) }
         case .cancel(let request, let instance):
             node.heads[instance]?.assumeIsolated { $0.cancel(request) }
+        case .cluster(let message): node.keeper.inbox.post(.message(message, from: link.peer.nodeID))
+        case .heads(let report): node.keeper.inbox.post(.report(report, from: link.peer.nodeID))
+        case .desired(let news): node.keeper.inbox.post(.news(news, from: link.peer.nodeID))
         default: forward(event, from: link)
         }
     }
@@ -46,6 +49,7 @@ final class NodeControlHandler: ControlLinkHandler {
     }
 
     func closed(_ link: ControlLink, because error: ShoalError?) {
+        node.keeper.inbox.post(.unlinked(link))
         node.inbox.post(.linkClosed(link, error))
         closing.resolve(error)
     }

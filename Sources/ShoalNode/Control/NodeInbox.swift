@@ -37,7 +37,7 @@ extension NodeEvent {
     /// Whether it happens once, on this node.
     fileprivate var mustArrive: Bool {
         switch self {
-        case .linkAccepted, .linkClosed, .headEnded, .requestEnded, .orphanCheck: true
+        case .linkAccepted, .linkClosed, .headEnded, .requestEnded, .orphanCheck, .memberChanged, .nodeReturned: true
         case .stageNotice(let notice, _, _): if case .progress = notice { false } else { true }
         case .control, .headChanged: false
         }

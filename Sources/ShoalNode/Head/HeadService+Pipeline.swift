@@ -2,6 +2,7 @@ import NIOCore
 import ShoalCore
 import ShoalEngine
 import ShoalLinks
+import ShoalModel
 import ShoalScheduling
 import ShoalWire
 
@@ -61,6 +62,9 @@ extension HeadService {
         configuration.promptChunkTokenCountMax = limits.promptChunkTokenCountMax
         configuration.stageCount = order.stages.count
         configuration.microBatchesInFlightMax = limits.microBatchesInFlightMax
+        configuration.outputCountMax = GraphLoad.outputCountMax(
+            tokenCount: limits.microBatchTokenCountMax, sequenceCount: order.sequenceCountMax)
+        configuration.speculation = order.speculation
         configuration.canRemovePartialSequences = stageLoads.allSatisfy { $0?.canRemovePartialSequences ?? true }
         scheduler = HeadScheduler(configuration: configuration)
     }

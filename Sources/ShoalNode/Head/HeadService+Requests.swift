@@ -19,7 +19,7 @@ extension HeadService {
         guard sinks[request.id] == nil else { throw ShoalError(.invalidRequest, "request \(request.id) runs already") }
         let tokenized = TokenizedRequest(
             id: request.id, promptTokens: prompt, sampling: sampling, stopSequences: request.stopSequences,
-            outputTokenCountMax: request.outputTokenCountMax)
+            outputTokenCountMax: request.outputTokenCountMax, speculation: request.speculation)
         guard let actions = try scheduler?.submit(tokenized, now: now) else {
             throw ShoalError(.unavailable, "the instance is not ready")
         }

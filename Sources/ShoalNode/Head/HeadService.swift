@@ -44,6 +44,8 @@ package actor HeadService {
     private var stopWaiters: [CheckedContinuation<Void, Never>] = []
     private var hasEnded = false
     private var isRefreshing = false
+    /// Nodes that do not answer, and the sentence about it.
+    private var suspects: [NodeID: ShoalError] = [:]
     /// Where the time of the latest requests went.
     var tracer = RequestTracer()
     /// The link to the first stage, measured.
@@ -64,8 +66,11 @@ package actor HeadService {
         stageLoads = Array(repeating: nil, count: order.stages.count)
         builds = Array(repeating: nil, count: order.stages.count)
         snapshots = Array(repeating: nil, count: order.stages.count)
+        var configuration = InstanceLifecycleConfiguration()
+        configuration.lostNodeGrace = node.configuration.limits.lostNodeGrace
+        configuration.lostNodeGraceAtLaunch = node.configuration.limits.lostNodeGraceAtLaunch
         lifecycle = InstanceLifecycle(
-            stageCount: order.stages.count, configuration: InstanceLifecycleConfiguration(), now: .zero)
+            stageCount: order.stages.count, configuration: configuration, now: .zero)
     }
 
     /// Monotonic, since the head began.
@@ -83,9 +88,14 @@ package actor HeadService {
         await withCheckedContinuation { stopWaiters.append($0) }
     }
 
-    /// Once a second: deadlines on lack of progress, and what the stages look like now.
-    func refresh() async {
+    /// Once a second: deadlines on lack of progress and on lost nodes.
+    func tick() {
         perform(lifecycle.tick(now: now))
+        loseSuspects()
+    }
+
+    /// Once a second, unless a node does not answer: what the stages look like now.
+    func refresh() async {
         guard !isRefreshing, !hasEnded else { return }
         isRefreshing = true
         defer { isRefreshing = false }
@@ -128,6 +138,32 @@ package actor HeadService {
         for (index, stage) in order.stages.enumerated() where stage.node == lost {
             perform(lifecycle.stageLost(index, error: error, now: now))
         }
+    }
+
+    /// A node does not answer. That costs nothing while nobody waits for it; a request that does is not kept waiting.
+    func nodeSuspected(_ suspect: NodeID, _ error: ShoalError) {
+        suspects[suspect] = error
+        loseSuspects()
+    }
+
+    /// A node can be reached again, or answers again.
+    func nodeReturned(_ node: NodeID) {
+        suspects[node] = nil
+        for (index, stage) in order.stages.enumerated() where stage.node == node {
+            perform(lifecycle.nodeReturned(index, now: now))
+        }
+    }
+
+    private func loseSuspects() {
+        guard let scheduler, scheduler.runningRequestCount + scheduler.queuedRequestCount > 0 else { return }
+        for (suspect, error) in suspects where suspect != node.id { nodeLost(suspect, error) }
+    }
+
+    /// Admits nothing any more; what runs ends by itself.
+    func drain() {
+        lifecycle.drain(now: now)
+        perform(scheduler?.drain() ?? [])
+        changed()
     }
 
     // MARK: Lifecycle
@@ -235,6 +271,7 @@ package actor HeadService {
         let isLast = index == order.stages.count - 1
         var load = StageLoadRequest(path: order.model.path, layers: order.stages[index].layers)
         load.servesText = isLast
+        load.boundaryFormat = order.wire
         load.contextTokenCount = order.contextTokenCount
         load.sequenceCountMax = order.sequenceCountMax
         load.microBatchTokenCountMax = limits.microBatchTokenCountMax
@@ -300,6 +337,8 @@ package actor HeadService {
             contextTokenCount: order.contextTokenCount, sequenceCountMax: order.sequenceCountMax,
             createdUnixSeconds: order.createdUnixSeconds)
         report.problem = lifecycle.problem?.message
+        report.problemCode = lifecycle.problem?.code
+        report.wire = order.wire
         report.phases = lifecycle.phaseRecords.map { record in
             PhaseReport(
                 phase: record.phase, startSeconds: record.startedAt / .seconds(1),
@@ -321,6 +360,7 @@ package actor HeadService {
         report.loadProgress = state.loadProgress
         report.loadSeconds = stageLoads[index]?.loadSeconds
         report.bytesReadFromDisk = stageLoads[index]?.bytesReadFromDisk
+        report.kvCacheBytes = stageLoads[index]?.kvCacheBytes
         report.residentBytes = snapshots[index]?.status?.residentBytes ?? stageLoads[index]?.residentBytes
         report.restartCount = state.restartCount
         report.problem = state.problem?.message

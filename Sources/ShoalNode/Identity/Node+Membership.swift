@@ -82,6 +82,8 @@ extension Node {
             if case .memberRemoved(let node) = event {
                 peers.removeTargets(of: node)
                 beacons?.forget(node)
+                keeper.inbox.post(.forgotten(node))
+                memory.forget(node)
             }
             broadcast(.members(security.trust.records))
         }

@@ -56,7 +56,9 @@ extension Node {
     private func measure(_ action: LinkProbeSchedule.Action) async {
         switch action {
         case .dial(let node, let address):
-            if let finding = await probe(node, at: address) { reach.found(finding, of: node, at: address) }
+            if let finding = await probe(node, at: address) {
+                reach.found(finding, of: node, at: address)
+            }
             reach.schedule.dialEnded(node, address: address, now: reach.now)
         case .ping(let node, let count):
             await measureQuality(of: node, action, pingCount: count, bulkByteCount: 0)
@@ -97,6 +99,12 @@ extension Node {
         ).0
     }
 
+    /// A node proved itself at an address: for the matrix, and for the next start.
+    func reached(_ node: NodeID, at address: LinkAddress) {
+        reach.found(DialFinding(.open), of: node, at: address.description)
+        memory.worked(address, of: node)
+    }
+
     private func measureQuality(
         of node: NodeID, _ action: LinkProbeSchedule.Action, pingCount: Int, bulkByteCount: Int
     ) async {
@@ -128,6 +136,7 @@ extension Node {
         if let rows = news.rows { broadcast(.reach(rows)) }
         if let peers = news.peers { broadcast(.peers(peers)) }
         await tendRelayedPeers()
+        await memory.store()
     }
 
     /// What a new link hears first.
@@ -166,7 +175,9 @@ extension Node {
         var announcement = announcement
         announcement.addresses = believable(announcement.addresses, over: link)
         announcement.interfaces = announcement.interfaces.prefix(Self.interfaceCountMax).filter { IPAddress($0) != nil }
+        let known = peers.connected[announcement.id]?.announcement?.memoryAvailable
         peers.announce(announcement)
+        if known != announcement.memoryAvailable { keeper.inbox.post(.resourcesChanged) }
         if announcement.unixMilliseconds > 0 {
             let offset = Double(announcement.unixMilliseconds) - Double(UnixClock.milliseconds())
             reach.clockOffsets[announcement.id] = offset / 1000

@@ -102,11 +102,12 @@ extension Node {
         var failures: [ShoalError] = []
         for text in addresses.prefix(LinkStep.addressCountMax) {
             do throws(ShoalError) {
+                let address = try LinkAddress(parsing: text)
                 let (connection, hello) = try await LinkDialer.dial(
-                    LinkAddress(parsing: text), eventLoop: dataLoop, security: security,
+                    address, eventLoop: dataLoop, security: security,
                     hello: identity.hello(purpose: purpose), expected: node,
                     deadline: configuration.limits.tryDeadline)
-                reach.found(DialFinding(.open), of: node, at: text)
+                reached(node, at: address)
                 return (connection, hello, text)
             } catch {
                 failures.append(error)

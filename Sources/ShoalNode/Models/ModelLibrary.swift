@@ -10,7 +10,7 @@ struct ModelLibrary: Sendable {
     init(folders: [String]) { self.folders = ModelFolders(paths: folders) }
 
     /// Opens a model by path or by name in the model folders.
-    func open(_ model: String) async throws(ShoalError) -> OpenedModel {
+    @concurrent func open(_ model: String) async throws(ShoalError) -> OpenedModel {
         let folders = folders
         return try await Self.onFileThread { () throws(ShoalError) in
             let stored = try StoredModel.open(path: folders.path(of: model))
@@ -23,7 +23,7 @@ struct ModelLibrary: Sendable {
     }
 
     /// Where this node's own copy of a model lies. Throws `fileUnreadable` that names the node and what was looked for.
-    func path(of model: ModelReference, nodeName: String) async throws(ShoalError) -> String {
+    @concurrent func path(of model: ModelReference, nodeName: String) async throws(ShoalError) -> String {
         let folders = folders
         let found = try await Self.onFileThread { () throws(ShoalError) in
             model.fingerprint.findCopy(in: folders, likelyPath: model.path)
@@ -45,7 +45,7 @@ struct ModelLibrary: Sendable {
         return SplitFileName(name + ".gguf")?.prefix ?? name
     }
 
-    private static func onFileThread<Value: Sendable>(
+    @concurrent private static func onFileThread<Value: Sendable>(
         _ body: @escaping @Sendable () throws(ShoalError) -> Value
     ) async throws(ShoalError) -> Value {
         do {

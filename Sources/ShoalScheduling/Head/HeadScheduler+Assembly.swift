@@ -17,7 +17,7 @@ extension HeadScheduler {
             admissionCount += 1
             let running = RunningRequest(
                 queued, sequence: sequence, outputTokenCountMax: outputTokenCountMax, admissionNumber: admissionCount,
-                now: now)
+                speculation: speculation(of: queued.request), now: now)
             slots[Int(sequence.rawValue)].occupant = .running(running)
             sequences[queued.request.id] = sequence
             promptTurns.append(sequence)
@@ -32,6 +32,10 @@ extension HeadScheduler {
         return min(request.outputTokenCountMax ?? room, room)
     }
 
+    private func speculation(of request: TokenizedRequest) -> SpeculationMode {
+        configuration.canRemovePartialSequences ? request.speculation ?? configuration.speculation : .off
+    }
+
     private mutating func sendDue(now: Duration) -> [HeadSchedulerAction] {
         var actions: [HeadSchedulerAction] = []
         while inFlight.count < configuration.microBatchesInFlightMax, let batch = nextBatch(now: now) {
@@ -44,52 +48,54 @@ extension HeadScheduler {
     private mutating func nextBatch(now: Duration) -> MicroBatch? {
         let decodingCount = decodeTurns.count { !isPaused($0) }
         let groups = pacing.groups(of: decodingCount)
-        let decoding = inFlight.count(where: \.isDecoding) < groups.count ? takeDecodeEntries(groups.size) : []
+        var parts = BatchParts()
+        if inFlight.count(where: \.isDecoding) < groups.count {
+            parts = takeDueWindows(sequenceCountMax: groups.size, decodingCount: decodingCount)
+        }
+        let dueCount = parts.entries.count
         let chunk = pacing.promptChunk(
             promptTokenCount: promptTurns.reduce(0) {
                 $0 + (slots[Int($1.rawValue)].running?.promptRemainingCount ?? 0)
             },
-            decodeTokenCount: decoding.isEmpty && decodingCount > 0 ? groups.size : decoding.count)
-        let depth = pacing.depth(tokenCount: decoding.count + chunk, hasAnswers: decodingCount > 0)
-        var operations: [KVOperation] = []
-        var prompts: [BatchEntry] = []
-        if !promptTurns.isEmpty, !decoding.isEmpty || inFlight.count < depth {
-            operations = startPrompts(now: now)
-            prompts = takePromptEntries(room: min(chunk, configuration.microBatchTokenCountMax - decoding.count))
+            decodeTokenCount: dueCount == 0 && decodingCount > 0 ? groups.size : dueCount)
+        let depth = pacing.depth(tokenCount: dueCount + chunk, hasAnswers: decodingCount > 0)
+        if !promptTurns.isEmpty, dueCount > 0 || inFlight.count < depth {
+            parts.operations += startPrompts(now: now)
+            parts.entries += takePromptEntries(room: min(chunk, configuration.microBatchTokenCountMax - dueCount))
         }
+        if parts.entries.isEmpty { parts = takeGuesses(decodingCount: decodingCount) }
         // Removals ride along; they travel alone only when nothing else will.
         let mustRemove = inFlight.isEmpty && !pendingRemovals.isEmpty
-        guard !decoding.isEmpty || !prompts.isEmpty || mustRemove else { return nil }
-        return makeBatch(operations, decoding + prompts, isDecoding: !decoding.isEmpty, now: now)
+        guard !parts.entries.isEmpty || mustRemove else { return nil }
+        return makeBatch(parts, isDecoding: dueCount > 0, now: now)
     }
 
-    private mutating func makeBatch(
-        _ operations: [KVOperation], _ entries: [BatchEntry], isDecoding: Bool, now: Duration
-    ) -> MicroBatch {
-        assert(entries.count <= configuration.microBatchTokenCountMax)
+    private mutating func makeBatch(_ parts: BatchParts, isDecoding: Bool, now: Duration) -> MicroBatch {
+        assert(parts.entries.count <= configuration.microBatchTokenCountMax)
         let batch = MicroBatch(
-            number: nextBatchNumber, kvOperations: pendingRemovals.map { .removeAll($0) } + operations, entries: entries
-        )
+            number: nextBatchNumber, kvOperations: pendingRemovals.map { .removeAll($0) } + parts.operations,
+            entries: parts.entries)
         assert(batch.kvOperations.count <= Limits.kvOperationCountMax)
-        let record = BatchInFlight(batch, isDecoding: isDecoding, sentAt: now)
+        let record = BatchInFlight(batch, windows: windows(of: batch), isDecoding: isDecoding, sentAt: now)
         for sequence in record.sequences { slots[Int(sequence.rawValue)].mentionCount += 1 }
-        for entry in entries { slots[Int(entry.sequence.rawValue)].cells.append(entry.token) }
+        for entry in batch.entries { slots[Int(entry.sequence.rawValue)].cells.append(entry.token) }
         inFlight.append(record)
         nextBatchNumber += 1
         pendingRemovals = []
         return batch
     }
 
-    /// One group of the decoding sequences: those whose turn it is.
-    private mutating func takeDecodeEntries(_ sequenceCountMax: Int) -> [BatchEntry] {
-        var entries: [BatchEntry] = []
-        for sequence in decodeTurns where entries.count < sequenceCountMax && !isPaused(sequence) {
-            update(sequence) { request in
-                if let entry = request.takeDecodeEntry() { entries.append(entry) }
+    private func windows(of batch: MicroBatch) -> [BatchInFlight.Window] {
+        var windows: [BatchInFlight.Window] = []
+        for entry in batch.entries where entry.wantsOutput {
+            if windows.last?.sequence == entry.sequence {
+                windows[windows.count - 1].count += 1
+            } else {
+                let cutCount = slots[Int(entry.sequence.rawValue)].running?.cutCount ?? 0
+                windows.append(BatchInFlight.Window(sequence: entry.sequence, count: 1, cutCount: cutCount))
             }
         }
-        moveToBack(entries.map(\.sequence), of: \.decodeTurns)
-        return entries
+        return windows
     }
 
     private mutating func takePromptEntries(room: Int) -> [BatchEntry] {
@@ -109,12 +115,18 @@ extension HeadScheduler {
         return entries
     }
 
-    private func isPaused(_ sequence: SequenceID) -> Bool {
+    func isPaused(_ sequence: SequenceID) -> Bool {
         slots[Int(sequence.rawValue)].running?.isPaused(beyond: configuration.unacknowledgedTokenCountMax) ?? true
     }
 
-    private mutating func moveToBack(_ served: [SequenceID], of turns: WritableKeyPath<HeadScheduler, [SequenceID]>) {
+    mutating func moveToBack(_ served: [SequenceID], of turns: WritableKeyPath<HeadScheduler, [SequenceID]>) {
         self[keyPath: turns].removeAll(where: served.contains)
         self[keyPath: turns] += served
     }
+}
+
+/// What the next micro-batch is made of.
+struct BatchParts {
+    var operations: [KVOperation] = []
+    var entries: [BatchEntry] = []
 }

@@ -1,7 +1,8 @@
 package import ShoalCore
 
 extension HeadScheduler {
-    /// The last stage answered a micro-batch. `tokens`: one per entry that wanted an output, in entry order.
+    /// The last stage answered a micro-batch. `tokens`: one per entry that wanted an output, in entry order, but none
+    /// behind an entry whose token was not what was sampled before it.
     package mutating func outputsArrived(
         batchNumber: UInt64, generation: UInt32, tokens: [SampledToken], now: Duration
     ) -> [HeadSchedulerAction] {
@@ -11,13 +12,17 @@ extension HeadScheduler {
         case .neverSent(let error):
             return breakPipeline(error)
         case .found(let batch):
-            guard tokens.map(\.sequence) == batch.outputSequences else {
-                return breakPipeline(mismatch(tokens, batch))
-            }
+            guard let answers = split(tokens, of: batch) else { return breakPipeline(mismatch(tokens, batch)) }
             settle(batch)
             failedBatchCount = 0
             pacing.roundTripMeasured(tokenCount: batch.tokenCount, now - batch.sentAt, now: now)
-            var actions = tokens.flatMap { accept($0, now: now) }
+            var actions: [HeadSchedulerAction] = []
+            for (window, answer) in zip(batch.windows, answers) {
+                guard let more = accept(answer, of: window, now: now) else {
+                    return actions + breakPipeline(mismatch(tokens, batch))
+                }
+                actions += more
+            }
             actions += batch.sequences.flatMap { idleIfUnmentioned($0) }
             return actions + proceed(now: now)
         }
@@ -70,8 +75,8 @@ extension HeadScheduler {
         ShoalError(
             .protocolViolation,
             "micro-batch \(batch.number) came back with \(tokens.count) tokens for sequences"
-                + " \(listed(tokens.map(\.sequence))); \(batch.outputSequences.count) were asked for, for sequences"
-                + " \(listed(batch.outputSequences))")
+                + " \(listed(tokens.map(\.sequence))); \(batch.windows.reduce(0) { $0 + $1.count }) were asked for, for"
+                + " sequences \(listed(batch.windows.map(\.sequence)))")
     }
 
     /// At most eight, so that a message stays a sentence.
@@ -125,16 +130,51 @@ extension HeadScheduler {
 
     // MARK: Tokens
 
+    /// The tokens of each window; nil when they are not those of the windows, in order.
+    private func split(_ tokens: [SampledToken], of batch: BatchInFlight) -> [ArraySlice<SampledToken>]? {
+        var rest = tokens[...]
+        let answers = batch.windows.map { window in
+            let answer = rest.prefix(window.count).prefix { $0.sequence == window.sequence }
+            rest = rest.dropFirst(answer.count)
+            return answer
+        }
+        return rest.isEmpty ? answers : nil
+    }
+
+    /// Nil when fewer tokens came than the guesses explain.
+    private mutating func accept(
+        _ answer: ArraySlice<SampledToken>, of window: BatchInFlight.Window, now: Duration
+    ) -> [HeadSchedulerAction]? {
+        let index = Int(window.sequence.rawValue)
+        // Nobody waits for what an ended request asked for.
+        guard let request = slots[index].running else { return [] }
+        // Sent behind a guess that was found wrong since.
+        guard window.cutCount == request.cutCount else { return answer.isEmpty ? [] : nil }
+        var actions: [HeadSchedulerAction] = []
+        for token in answer {
+            if let current = slots[index].running, current.cutCount != window.cutCount { return nil }
+            actions += accept(token, now: now)
+        }
+        guard let after = slots[index].running else { return actions }
+        if after.cutCount != window.cutCount {
+            slots[index].cells.removeSubrange(after.sentCount...)
+            slots[index].hasSurplus = true
+        }
+        return answer.count == window.count || after.cutCount != window.cutCount ? actions : nil
+    }
+
     private mutating func accept(_ token: SampledToken, now: Duration) -> [HeadSchedulerAction] {
-        guard slots[Int(token.sequence.rawValue)].running != nil else { return [] }
+        guard let before = slots[Int(token.sequence.rawValue)].running else { return [] }
         var reason: FinishReason?
         var event: GenerationEvent?
         update(token.sequence) { request in
             (event, reason) = request.accept(token, now: now)
         }
         guard let running = slots[Int(token.sequence.rawValue)].running else { return [] }
-        let told = event.map { [HeadSchedulerAction.emit(running.request.id, $0)] } ?? []
+        counters.draftedTokenCount += running.draftedTokenCount - before.draftedTokenCount
+        counters.acceptedTokenCount += running.acceptedTokenCount - before.acceptedTokenCount
         if !token.isEndOfGeneration { counters.outputTokenCount += 1 }
+        let told = event.map { [HeadSchedulerAction.emit(running.request.id, $0)] } ?? []
         guard let reason else { return told }
         return told + end(token.sequence, .finished(reason, running.usage()), now: now)
     }

@@ -106,7 +106,8 @@ extension HeadScheduler {
 
     private mutating func moveCells(from source: Int, count: Int, to sequence: SequenceID) -> [KVOperation] {
         let own = Int(sequence.rawValue)
-        let held = slots[own].cells.count
+        let held = slots[own].cells.count + (slots[own].hasSurplus ? 1 : 0)
+        slots[own].hasSurplus = false
         slots[own].cells = Array(slots[source].cells.prefix(count))
         if source == own {
             guard held > count else { return [] }

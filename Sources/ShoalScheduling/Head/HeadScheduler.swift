@@ -228,6 +228,7 @@ package struct HeadScheduler: Sendable {
     /// The next micro-batch removes them, before its entries.
     mutating func removeCells(of sequence: SequenceID) {
         slots[Int(sequence.rawValue)].cells = []
+        slots[Int(sequence.rawValue)].hasSurplus = false
         slots[Int(sequence.rawValue)].isDirty = false
         if !pendingRemovals.contains(sequence) { pendingRemovals.append(sequence) }
         // One per sequence at most, which Limits.kvOperationCountMax allows for.
@@ -285,6 +286,7 @@ package struct HeadScheduler: Sendable {
             if case .retiring = slots[index].occupant { slots[index].occupant = .idle }
             slots[index].mentionCount = 0
             slots[index].cells = []
+            slots[index].hasSurplus = false
             slots[index].isDirty = false
         }
         promptTurns = []

@@ -1,4 +1,4 @@
-import ShoalCore
+package import ShoalCore
 
 /// The bounds a head schedules within. All are positive.
 package struct HeadSchedulerConfiguration: Hashable, Sendable {
@@ -30,6 +30,10 @@ package struct HeadSchedulerConfiguration: Hashable, Sendable {
     /// Whether the stages can shorten a sequence; false for recurrent families, whose sequences can only be continued,
     /// copied and removed as a whole.
     package var canRemovePartialSequences: Bool
+    /// For requests that do not say. Nothing is guessed where sequences cannot be shortened.
+    package var speculation: SpeculationMode
+    /// Entries of one micro-batch that may want an output; more than `sequenceCountMax`.
+    package var outputCountMax: Int
     /// Tokens that a prompt must share with a sequence before its cells are reused; fewer are not worth a cut of the
     /// prompt's first micro-batch.
     package var reusedTokenCountMin: Int
@@ -54,6 +58,8 @@ package struct HeadSchedulerConfiguration: Hashable, Sendable {
         queuedRequestCountMax = Limits.queuedRequestCountMax
         unacknowledgedTokenCountMax = Limits.unacknowledgedTokenCountMax
         canRemovePartialSequences = true
+        speculation = .auto
+        outputCountMax = 512
         reusedTokenCountMin = 8
         lossCountMax = 2
         lossProgressTokenCount = 16
@@ -67,7 +73,8 @@ package struct HeadSchedulerConfiguration: Hashable, Sendable {
             && kvTokenCapacity >= contextTokenCount
             && (sequenceCountMax + 1...Limits.microBatchTokenCountMax).contains(microBatchTokenCountMax)
             && (1...Limits.stageCountMax).contains(stageCount) && (1...99).contains(promptSharePercentMax)
-            && reusedTokenCountMin > 0 && lossCountMax >= 0 && lossProgressTokenCount > 0
+            && outputCountMax > sequenceCountMax && reusedTokenCountMin > 0 && lossCountMax >= 0
+            && lossProgressTokenCount > 0
             && promptChunkTokenCountMax > 0 && microBatchesInFlightMax > 0 && queuedRequestCountMax > 0
             && unacknowledgedTokenCountMax > 0 && failedRoundCountMax > 0
     }

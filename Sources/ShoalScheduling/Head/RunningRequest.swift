@@ -16,8 +16,16 @@ struct RunningRequest: Sendable {
     /// Those of `tokens`, from the first, that have to be in the cells before anything is sampled: the prompt, and in a
     /// rebuilt pipeline the answer so far.
     private var prefillTokenCount: Int
-    /// Those of `tokens`, from the first, that are in the cells or on their way there.
+    /// Those of `tokens` and the guesses behind them, from the first, that are in the cells or on their way there.
     private(set) var sentCount = 0
+    /// Guesses; nil where the request speculates on nothing.
+    private var drafts: DraftRun?
+    let speculation: SpeculationMode
+    /// Guesses that were sent and judged, and those of them that were right.
+    private(set) var draftedTokenCount = 0
+    private(set) var acceptedTokenCount = 0
+    /// Counts the guesses that were sent and wrong: outputs of what was sent before do not come.
+    private(set) var cutCount = 0
     /// Whether it was decided where the prompt starts, and something of it sent.
     private(set) var isStarted = false
     /// Prompt tokens that were in the cells already.
@@ -36,9 +44,12 @@ struct RunningRequest: Sendable {
     private var lastTokenAt: Duration?
 
     init(
-        _ queued: QueuedRequest, sequence: SequenceID, outputTokenCountMax: Int, admissionNumber: UInt64, now: Duration
+        _ queued: QueuedRequest, sequence: SequenceID, outputTokenCountMax: Int, admissionNumber: UInt64,
+        speculation: SpeculationMode, now: Duration
     ) {
         request = queued.request
+        self.speculation = speculation
+        drafts = speculation == .off ? nil : DraftRun()
         self.sequence = sequence
         self.outputTokenCountMax = outputTokenCountMax
         self.admissionNumber = admissionNumber
@@ -93,12 +104,31 @@ struct RunningRequest: Sendable {
         return entries
     }
 
-    /// The last sampled token as an entry; nil while there is none or its output is under way.
-    mutating func takeDecodeEntry() -> BatchEntry? {
-        guard !isPrefilling, sentCount == tokens.count - 1 else { return nil }
-        defer { sentCount += 1 }
-        return BatchEntry(
-            sequence: sequence, position: Int32(sentCount), token: tokens[sentCount], wantsOutput: true)
+    /// Whether the last sampled token waits to be sent.
+    var isDecodeDue: Bool { !isPrefilling && sentCount == tokens.count - 1 }
+
+    /// Share of the latest guesses that were right; nil when there is no guess.
+    var acceptance: Double? { drafts.flatMap { $0.tokens.isEmpty ? nil : $0.acceptance } }
+
+    /// Guesses under way.
+    var unverifiedCount: Int { max(0, sentCount - tokens.count) }
+
+    /// The last sampled token with up to `draftCountMax` guesses behind it, or, when it is under way, that many guesses
+    /// more; empty when there are none. Each entry's output tells whether the next one's token is right.
+    mutating func takeWindow(draftCountMax: Int) -> [BatchEntry] {
+        guard !isPrefilling, sentCount >= tokens.count - 1 else { return [] }
+        let start = sentCount
+        // The last token of the longest answer is never computed itself.
+        let room = request.promptTokens.count + outputTokenCountMax - 1
+        let end = max(tokens.count, min(room, max(sentCount, tokens.count) + draftCountMax))
+        drafts?.extend(to: end - tokens.count, after: tokens)
+        let guesses = drafts?.tokens ?? []
+        sentCount = max(sentCount, min(end, tokens.count + guesses.count))
+        return (start..<sentCount).map { position in
+            BatchEntry(
+                sequence: sequence, position: Int32(position),
+                token: position < tokens.count ? tokens[position] : guesses[position - tokens.count], wantsOutput: true)
+        }
     }
 
     /// The stages forgot everything: what they held is sent again, the answer so far included. False when too many
@@ -110,6 +140,7 @@ struct RunningRequest: Sendable {
         prefillTokenCount = tokens.count
         sentCount = 0
         isStarted = false
+        drafts?.forget()
         return lossCount <= lossCountMax
     }
 
@@ -128,10 +159,19 @@ extension RunningRequest {
     /// What a sampled token adds to the answer, and whether it ends it.
     mutating func accept(_ token: SampledToken, now: Duration) -> (event: GenerationEvent?, reason: FinishReason?) {
         assert(sentCount >= tokens.count)
+        let wasGuessed = drafts.map { !$0.tokens.isEmpty } ?? false
         if firstTokenAt == nil { firstTokenAt = now }
         guard !token.isEndOfGeneration else { return (tell(text.finish().text), .stop) }
         lastTokenAt = now
+        let isRight = drafts?.judge(token.token) ?? true
+        if wasGuessed, sentCount > tokens.count { count(isRight) }
+        if !isRight, sentCount > tokens.count {
+            // What was sent behind the answer is wrong, and so is everything behind that.
+            sentCount = tokens.count
+            cutCount += 1
+        }
         tokens.append(token.token)
+        drafts?.begin(after: tokens)
         untoldTokenCount += 1
         let output = text.append(token.piece)
         if output.isStopped { return (tell(output.text), .stop) }
@@ -140,6 +180,11 @@ extension RunningRequest {
             return (tell(output.text + rest.text), rest.isStopped ? .stop : .length)
         }
         return (tell(output.text), nil)
+    }
+
+    private mutating func count(_ isRight: Bool) {
+        draftedTokenCount += 1
+        if isRight { acceptedTokenCount += 1 }
     }
 
     private mutating func tell(_ text: String) -> GenerationEvent? {

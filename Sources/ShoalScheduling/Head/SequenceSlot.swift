@@ -19,6 +19,8 @@ struct SequenceSlot: Sendable {
     var mentionCount = 0
     /// Tokens of the cells, by position, once everything that was sent is computed in a stage.
     var cells: [TokenID] = []
+    /// The stages may hold cells behind those: guesses that were wrong. Whatever is sent next removes them first.
+    var hasSurplus = false
     /// A micro-batch failed that changed the cells: what they hold is unknown until they are removed.
     var isDirty = false
     var lastUsedAt = Duration.zero
@@ -58,21 +60,28 @@ struct BatchInFlight: Sendable {
     let sentAt: Duration
     let kvOperations: [KVOperation]
     let tokenCount: Int
-    /// Whether it holds a token of a running answer.
+    /// Whether it holds the latest token of a running answer; guesses alone do not count.
     let isDecoding: Bool
     /// Sequences with entries, each once.
     let sequences: [SequenceID]
-    /// Sequences whose entries want an output, in entry order.
-    let outputSequences: [SequenceID]
+    /// Entries of a sequence that want an output.
+    struct Window: Sendable {
+        let sequence: SequenceID
+        var count: Int
+        /// The request's `cutCount` when it was sent.
+        let cutCount: Int
+    }
+    /// In entry order.
+    let windows: [Window]
 
-    init(_ batch: MicroBatch, isDecoding: Bool, sentAt: Duration) {
+    init(_ batch: MicroBatch, windows: [Window], isDecoding: Bool, sentAt: Duration) {
         number = batch.number
         self.sentAt = sentAt
         self.isDecoding = isDecoding
         kvOperations = batch.kvOperations
         tokenCount = batch.entries.count
         sequences = Array(Set(batch.entries.map(\.sequence))).sorted()
-        outputSequences = batch.entries.filter(\.wantsOutput).map(\.sequence)
+        self.windows = windows
     }
 
     /// Sequences whose cells are unknown if this micro-batch was computed by some stages and not by others.

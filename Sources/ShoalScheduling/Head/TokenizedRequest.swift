@@ -10,16 +10,19 @@ package struct TokenizedRequest: Hashable, Sendable {
     package var stopSequences: [String]
     /// At least 1; nil means until the context is full.
     package var outputTokenCountMax: Int?
+    /// Nil: as the head does by itself.
+    package var speculation: SpeculationMode?
 
     package init(
         id: RequestID, promptTokens: [TokenID], sampling: SamplingParameters = SamplingParameters(),
-        stopSequences: [String] = [], outputTokenCountMax: Int? = nil
+        stopSequences: [String] = [], outputTokenCountMax: Int? = nil, speculation: SpeculationMode? = nil
     ) {
         self.id = id
         self.promptTokens = promptTokens
         self.sampling = sampling
         self.stopSequences = stopSequences
         self.outputTokenCountMax = outputTokenCountMax
+        self.speculation = speculation
     }
 }
 

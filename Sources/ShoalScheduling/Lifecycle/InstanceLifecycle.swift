@@ -35,6 +35,7 @@ package struct InstanceLifecycle: Sendable {
     private var isRetryPending = false
     private var progressedAt: Duration
     private var isWarmingUp = false
+    private var wasReady = false
     private var isStopping = false
 
     /// `stageCount` is at least 1; anything else is our bug.
@@ -86,6 +87,7 @@ package struct InstanceLifecycle: Sendable {
     package mutating func stageLoadProgressed(_ stage: Int, generation: UInt32, fraction: Double, now: Duration) {
         guard isAwaited(stage), stages[stage].loadGeneration == generation else { return }
         stages[stage].condition = .loading(generation: generation)
+        stages[stage].lostSince = nil
         enterLoadingIfStarted(now: now)
         guard fraction > stages[stage].loadProgress, fraction <= 1 else { return }
         stages[stage].loadProgress = fraction
@@ -97,6 +99,7 @@ package struct InstanceLifecycle: Sendable {
         stages[stage].condition = .loaded(generation: generation)
         stages[stage].loadProgress = 1
         stages[stage].problem = nil
+        stages[stage].lostSince = nil
         progressedAt = now
         enterLoadingIfStarted(now: now)
         return reconcile(now: now)
@@ -105,6 +108,7 @@ package struct InstanceLifecycle: Sendable {
     package mutating func stageReset(_ stage: Int, generation: UInt32, now: Duration) -> [InstanceLifecycleAction] {
         guard isAwaited(stage), stages[stage].condition == .resetting(generation: generation) else { return [] }
         stages[stage].condition = .loaded(generation: generation)
+        stages[stage].lostSince = nil
         progressedAt = now
         return reconcile(now: now)
     }
@@ -133,6 +137,14 @@ package struct InstanceLifecycle: Sendable {
         return lose(stage, error, now: now)
     }
 
+    /// The stage's node can be reached again: what waits for it is tried at once.
+    package mutating func nodeReturned(_ stage: Int, now: Duration) -> [InstanceLifecycleAction] {
+        guard isAwaited(stage), stages[stage].lostSince != nil else { return [] }
+        stages[stage].lostSince = nil
+        guard isRetryPending, stages.allSatisfy({ $0.lostSince == nil }) else { return [] }
+        return retryTimerFired(number: retryNumber, now: now)
+    }
+
     package mutating func stageUnloaded(_ stage: Int, now: Duration) -> [InstanceLifecycleAction] {
         guard stages.indices.contains(stage), stages[stage].condition == .unloading else { return [] }
         stages[stage].condition = .absent
@@ -151,6 +163,7 @@ package struct InstanceLifecycle: Sendable {
     package mutating func warmUpSucceeded(generation: UInt32, now: Duration) -> [InstanceLifecycleAction] {
         guard isWarmingUp, generation == self.generation else { return [] }
         isWarmingUp = false
+        wasReady = true
         failuresInRow = 0
         recoveringSince = nil
         problem = nil
@@ -174,8 +187,10 @@ package struct InstanceLifecycle: Sendable {
         return reconcile(now: now)
     }
 
-    /// To be called now and then: gives up when nothing has moved for `stalledDurationMax` although something should.
+    /// To be called now and then: gives up when a node stays away for too long, or when nothing has moved for
+    /// `stalledDurationMax` although something should.
     package mutating func tick(now: Duration) -> [InstanceLifecycleAction] {
+        if let lost = nodeLostForGood(now: now) { return fail(lost, now: now) }
         let isAwaitingProgress = [.starting, .loading, .warming, .recovering].contains(phase)
         guard isAwaitingProgress, !isRetryPending, now - progressedAt > configuration.stalledDurationMax else {
             return []
@@ -186,12 +201,25 @@ package struct InstanceLifecycle: Sendable {
             now: now)
     }
 
+    /// Why the instance cannot wait for a lost node any longer; nil while it can.
+    private func nodeLostForGood(now: Duration) -> ShoalError? {
+        let grace = wasReady ? configuration.lostNodeGrace : configuration.lostNodeGraceAtLaunch
+        guard !isStopping, phase != .failed, phase != .draining,
+            let lost = stages.first(where: { $0.lostSince.map { now - $0 > grace } ?? false })
+        else { return nil }
+        let problem = lost.problem ?? ShoalError(.linkLost, "a node was lost")
+        return ShoalError(.linkLost, "\(problem.message); it was not back after \(grace)")
+    }
+
     // MARK: Recovery
 
     private mutating func lose(_ stage: Int, _ error: ShoalError, now: Duration) -> [InstanceLifecycleAction] {
         stages[stage].condition = .absent
         stages[stage].loadProgress = 0
-        stages[stage].problem = error
+        let isNodeLost = error.code == .linkLost
+        // Attempts to reach a lost node say less than what first was wrong with it.
+        if !isNodeLost || stages[stage].lostSince == nil { stages[stage].problem = error }
+        stages[stage].lostSince = isNodeLost ? stages[stage].lostSince ?? now : nil
         return recover(from: error, now: now)
     }
 

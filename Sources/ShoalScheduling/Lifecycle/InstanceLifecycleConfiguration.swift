@@ -7,6 +7,11 @@ package struct InstanceLifecycleConfiguration: Hashable, Sendable {
     /// behind it may only be away.
     package var crashLoopFailureCountMax = 5
     package var crashLoopWindow: Duration = .seconds(60)
+    /// How long a stage's node may be out of reach before the instance gives up, so that it can be placed on others.
+    /// Longer spares a placement when a node only restarts; shorter serves sooner when it is gone.
+    package var lostNodeGrace: Duration = .seconds(5)
+    /// The same while the instance was never ready: there is less to lose.
+    package var lostNodeGraceAtLaunch: Duration = .seconds(2)
     /// How long a recovery may go on while nodes cannot be reached.
     package var recoveryDurationMax: Duration = .seconds(600)
     /// How long loading, resetting or warming up may go on without any progress.

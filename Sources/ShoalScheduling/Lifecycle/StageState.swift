@@ -23,6 +23,8 @@ package struct StageState: Hashable, Sendable {
     package internal(set) var engineGeneration: UInt32 = 0
     /// Why the stage was lost or could not be loaded; nil once it is loaded again.
     package internal(set) var problem: ShoalError?
+    /// Since when its node cannot be reached; nil when it can, as far as is known.
+    package internal(set) var lostSince: Duration?
 
     var loadGeneration: UInt32? {
         switch condition {

@@ -23,6 +23,7 @@ struct PipelinePacing: Sendable {
     private var delay = RecentMinimum(period: .seconds(5))
     private var groupsInUse: [Int: Groups] = [:]
     private var decided: [Int: Groups] = [:]
+    private var draftCounts: [DraftKey: Int] = [:]
     /// Times of single micro-batches vary: a pipeline filled to the brim of the means runs dry. So R counts this many
     /// times, more while the slowest stage is seen to pause.
     private var variation = PipelinePacing.variationRange.lowerBound
@@ -56,6 +57,7 @@ struct PipelinePacing: Sendable {
         guard stages.indices.contains(index) else { return }
         stages[index].learn(costs)
         decided = [:]
+        draftCounts = [:]
         let seconds = costs.buckets.reduce(0) { $0 + $1.seconds }
         if let before = usage[index], now > before.at, isLoaded, isSlowest(index) {
             adjust(toBusyShare: (seconds - before.seconds) / ((now - before.at) / .seconds(1)))
@@ -146,6 +148,61 @@ struct PipelinePacing: Sendable {
         let count = hasAnswers ? Int(ratio.rounded()) : Int((ratio * variation).rounded(.up)) + 1
         return max(1, min(count, inFlightMax))
     }
+
+    // MARK: Guesses
+
+    /// Guesses to send behind an answer's latest token, of `decodingCount` answers, when this share of guesses is
+    /// right; 0 where none promises more tokens per second, unless it `mustGuess`.
+    mutating func draftCount(acceptance: Double, decodingCount: Int, mustGuess: Bool) -> Int {
+        guard isMeasured else { return Self.unmeasuredDraftCount }
+        // Coarse, so that it need not be computed for every token.
+        let share = (min(acceptance, 0.99) * 20).rounded() / 20
+        let key = DraftKey(share: Int(share * 20), decodingCount: decodingCount, mustGuess: mustGuess)
+        if let count = draftCounts[key] { return count }
+        let without = tokensPerSecond(draftCount: 0, acceptance: share, decodingCount: decodingCount)
+        var best = (count: 0, rate: mustGuess ? 0 : without * Self.changeGain)
+        for count in Self.draftCandidates {
+            let rate = tokensPerSecond(draftCount: count, acceptance: share, decodingCount: decodingCount)
+            if rate > best.rate { best = (count, rate) }
+        }
+        draftCounts[key] = best.count
+        return best.count
+    }
+
+    private struct DraftKey: Hashable {
+        var share: Int
+        var decodingCount: Int
+        var mustGuess: Bool
+    }
+
+    private static let draftCandidates = [1, 2, 3, 4, 6, 8, 12, 16]
+    private static let unmeasuredDraftCount = 3
+
+    /// Of all answers together.
+    private mutating func tokensPerSecond(draftCount: Int, acceptance: Double, decodingCount: Int) -> Double {
+        let width = draftCount + 1
+        // Right guesses until the first wrong one, and the token that is sampled there.
+        let gained = acceptance < 1 ? (1 - power(acceptance, width)) / (1 - acceptance) : Double(width)
+        let groups = groups(of: decodingCount, tokensPerSequence: width)
+        let cycle = cycleSeconds(groups, of: decodingCount, width)
+        guard cycle > 0 else { return 0 }
+        let waiting = Double(decodingCount) * gained / cycle
+        let tokenCount = Double(decodingCount * width) / Double(groups.count)
+        let slowest = bottleneckSeconds(tokenCount: tokenCount)
+        guard draftCount > 0, cycle > 1.5 * Double(groups.count) * slowest else { return waiting }
+        // The pipeline has room for windows behind windows: a run of right guesses waits for one round trip only.
+        let run = min(1 / max(0.01, 1 - acceptance), Double(Self.runTokenCountMax))
+        let seconds = cycle + max(0, run / Double(width) - 1) * slowest * Double(groups.count)
+        return max(waiting, Double(decodingCount) * run / seconds)
+    }
+
+    private static let runTokenCountMax = 64
+
+    private func power(_ base: Double, _ exponent: Int) -> Double {
+        (0..<exponent).reduce(1) { product, _ in product * base }
+    }
+
+    // MARK: Prompts
 
     /// Prompt tokens for the next micro-batch, which also holds `decodeTokenCount` tokens of running answers.
     ///

@@ -20,7 +20,8 @@ package final class FakeEngine: Sendable {
 
     private struct State {
         var stage: FakeStage?
-        var holdsBatches = false
+        /// Micro-batches with this many entries or more are held; nil if none is.
+        var heldEntryCountMin: Int?
         var held: [Frame] = []
         var holdsRequests = false
         var heldRequests: [(number: UInt64, request: EngineRequest)] = []
@@ -48,13 +49,15 @@ package final class FakeEngine: Sendable {
         connection.close(because: nil)
     }
 
-    /// Keeps micro-batches until `releaseBatches`.
-    package func holdBatches() async throws { try await onLoop { $0.holdsBatches = true } }
+    /// Keeps micro-batches until `releaseBatches`. With `entryCountMin` 2, a warm-up passes.
+    package func holdBatches(entryCountMin: Int = 0) async throws {
+        try await onLoop { $0.heldEntryCountMin = entryCountMin }
+    }
 
     package func releaseBatches() async throws {
         let held = try await connection.eventLoop.submit { [self] in
             defer { state.value.held = [] }
-            state.value.holdsBatches = false
+            state.value.heldEntryCountMin = nil
             return state.value.held
         }.get()
         try await connection.eventLoop.submit { [self] in held.forEach(compute) }.get()
@@ -88,8 +91,11 @@ package final class FakeEngine: Sendable {
     // MARK: Micro-batches, on the loop
 
     private func received(batch frame: Frame) {
-        if let description = try? MicroBatchDescription(decoding: frame) { receivedBatches.record(description.batch) }
-        guard !state.value.holdsBatches else { return state.value.held.append(frame) }
+        let batch = (try? MicroBatchDescription(decoding: frame))?.batch
+        if let batch { receivedBatches.record(batch) }
+        if let countMin = state.value.heldEntryCountMin, (batch?.entries.count ?? 0) >= countMin {
+            return state.value.held.append(frame)
+        }
         compute(frame)
     }
 

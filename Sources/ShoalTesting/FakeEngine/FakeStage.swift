@@ -18,6 +18,7 @@ package struct FakeStage: Sendable {
     private let request: StageLoadRequest
     private var histories: [SequenceID: [Int32: TokenID]] = [:]
     private var samplers: [SequenceID: SamplingParameters] = [:]
+    private var expected: [SequenceID: (position: Int32, token: TokenID)] = [:]
     private var microBatchCount = 0
     private var tokenCount = 0
 
@@ -51,6 +52,7 @@ package struct FakeStage: Sendable {
 
     package mutating func configureSampler(_ sequence: SequenceID, _ parameters: SamplingParameters) {
         samplers[sequence] = parameters
+        expected[sequence] = nil
     }
 
     package mutating func releaseSampler(_ sequence: SequenceID) { samplers[sequence] = nil }
@@ -146,10 +148,12 @@ package struct FakeStage: Sendable {
         return .forward(MicroBatchDescription(batch: batch, activations: tensor), payload)
     }
 
-    private func outputs(for batch: MicroBatch, wantsLogits: Bool) -> Answer {
-        let tokens = batch.entries.filter(\.wantsOutput).map { entry -> SampledToken in
+    private mutating func outputs(for batch: MicroBatch, wantsLogits: Bool) -> Answer {
+        let tokens = batch.entries.filter(\.wantsOutput).compactMap { entry -> SampledToken? in
+            if let next = expected[entry.sequence], next != (entry.position, entry.token) { return nil }
             let history = (histories[entry.sequence] ?? [:]).filter { $0.key <= entry.position }
             let token = model.next(after: history.sorted { $0.key < $1.key }.map(\.value))
+            if samplers[entry.sequence] != nil { expected[entry.sequence] = (entry.position + 1, token) }
             return SampledToken(
                 sequence: entry.sequence, token: token, piece: model.piece(of: token),
                 isEndOfGeneration: token == FakeModel.endToken)

@@ -13,21 +13,19 @@ struct Loader {
     /// Whether lines can be replaced.
     var isInteractive: Bool
 
-    /// Returns the report of the ready instance. Throws the cause if it fails or is stopped, and `.timedOut` if its
-    /// report does not change for `stallSeconds`.
+    /// How long the cluster may take to say what follows an instance that failed or is gone.
+    static let successorSeconds = 10
+
+    /// Returns the report of the ready instance, which may be the successor of one that was lost meanwhile. Throws the
+    /// cause if it fails or is stopped, and `.timedOut` if its report does not change for `stallSeconds`.
     func load(_ request: LoadRequest) async throws -> InstanceReport {
         var report: InstanceReport = try await client.post("/shoal/v1/instances", request)
         var progress = LoadProgress()
         let clock = ContinuousClock()
         var lastChange = clock.now
         defer { if isInteractive { show("\r\u{1B}[K") } }
-        while true {
+        while report.phase != .ready {
             tell(report, &progress)
-            switch report.phase {
-            case .ready: return report
-            case .failed, .stopped: throw Loader.failure(report)
-            default: break
-            }
             guard clock.now - lastChange < .seconds(Loader.stallSeconds) else {
                 throw ShoalError(
                     .timedOut,
@@ -35,10 +33,28 @@ struct Loader {
                 )
             }
             try await Task.sleep(for: Loader.pollInterval)
-            let next: InstanceReport = try await client.get("/shoal/v1/instances/\(report.id)")
-            if next != report { lastChange = clock.now }
-            report = next
+            let next = try await next(after: report)
+            if let next, next != report {
+                lastChange = clock.now
+                report = next
+            }
+            let isOver = clock.now - lastChange > .seconds(Loader.successorSeconds)
+            guard next != nil || !isOver else {
+                throw ShoalError(.unavailable, "\(report.model) was stopped while it was being loaded")
+            }
+            let mayHeal = report.problemCode?.mayHealElsewhere ?? false
+            if report.phase == .failed, isOver || !mayHeal { throw Loader.failure(report) }
         }
+        tell(report, &progress)
+        return report
+    }
+
+    /// What became of `report`: its instance now, or what the cluster puts in its place; nil if neither is there.
+    private func next(after report: InstanceReport) async throws -> InstanceReport? {
+        let all: [InstanceReport] = try await client.get("/shoal/v1/instances")
+        let candidates = all.filter { $0.isWanted && ($0.id == report.id || $0.slot == report.slot && $0.slot != nil) }
+        return candidates.first { ![.waiting, .failed, .stopped].contains($0.phase) }
+            ?? candidates.first { $0.phase == .waiting } ?? candidates.first
     }
 
     /// Why an instance is not ready, in one sentence.

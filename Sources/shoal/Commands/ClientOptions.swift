@@ -60,12 +60,25 @@ struct PlacementOptions: ParsableArguments {
     @Option(name: .long, help: "latency (of one request) or throughput (of all) (default: latency).")
     var objective: String?
 
+    @Option(
+        name: .long,
+        help: "What activations are between nodes: f32 (exact), f16 (half the bytes) or q8 (a quarter) (default: f32).")
+    var wire: String?
+    @Option(name: .long, help: "Guess repeated text and check it at once: off, auto or ngram (default: auto).")
+    var speculate: String?
+
     @Option(name: .customLong("without"), help: "A node that is not to be used; may be given several times.")
     var excludedNodes: [String] = []
 
     func validate() throws {
         if let objective, PlanObjective(rawValue: objective) == nil {
             throw ValidationError("--objective must be latency or throughput, not \(objective)")
+        }
+        if let wire, BoundaryFormat(rawValue: wire) == nil {
+            throw ValidationError("--wire must be f32, f16 or q8, not \(wire)")
+        }
+        if let speculate, SpeculationMode(rawValue: speculate) == nil {
+            throw ValidationError("--speculate must be off, auto or ngram, not \(speculate)")
         }
         if let context, !(1...Limits.contextTokenCountMax).contains(context) {
             throw ValidationError("--context must be between 1 and \(Limits.contextTokenCountMax), not \(context)")
@@ -81,6 +94,8 @@ struct PlacementOptions: ParsableArguments {
             model: ModelArgument(model).resolved, layers: try assignments(),
             contextTokenCount: context, sequenceCountMax: sequences)
         request.objective = objective.flatMap(PlanObjective.init(rawValue:))
+        request.wire = wire.flatMap(BoundaryFormat.init(rawValue:))
+        request.speculation = speculate.flatMap(SpeculationMode.init(rawValue:))
         request.excludedNodes = excludedNodes.isEmpty ? nil : excludedNodes
         return request
     }

@@ -15,6 +15,7 @@ struct NodesCommand: AsyncParsableCommand {
             let nodes: [NodeReport] = try await node.get("/shoal/v1/nodes")
             if json { return try Terminal.writeJSON(nodes) }
             TextTable.nodes(nodes).lines.forEach(Terminal.writeLine)
+            Terminal.writeLine(leaderLine(nodes))
         }
     }
 }

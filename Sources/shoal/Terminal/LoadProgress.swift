@@ -13,7 +13,7 @@ struct LoadProgress: Sendable {
             guard told.updateValue(state, forKey: key) != state else { continue }
             lines.append("layers \(stage.layers) on \(stage.nodeName): \(state)")
         }
-        let phase = report.phase.rawValue
+        let phase = LoadProgress.phase(of: report)
         if told.updateValue(phase, forKey: "") != phase { lines.append("\(report.model): \(phase)") }
         return lines
     }
@@ -23,7 +23,13 @@ struct LoadProgress: Sendable {
         let stages = report.stages.map { stage in
             "\(stage.nodeName) \(stage.layers) \(state(of: stage, withPercentage: true))"
         }
-        return ([report.phase.rawValue] + stages).joined(separator: " | ")
+        return ([phase(of: report)] + stages).joined(separator: " | ")
+    }
+
+    /// With the reason, if there is no stage that could have one.
+    private static func phase(of report: InstanceReport) -> String {
+        guard report.stages.isEmpty, let problem = report.problem else { return report.phase.rawValue }
+        return "\(report.phase.rawValue) (\(problem))"
     }
 
     private static func state(of stage: StageReport, withPercentage: Bool) -> String {

@@ -4,17 +4,29 @@ extension TextTable {
     /// What `shoal nodes` shows.
     static func nodes(_ nodes: [NodeReport]) -> TextTable {
         var table = TextTable([
-            ("NAME", .left), ("STATE", .left), ("MEMORY FREE", .right), ("TOTAL", .right), ("THREADS", .right),
-            ("LINK", .left), ("API", .left), ("VERSION", .left),
+            ("NAME", .left), ("STATE", .left), ("ROLE", .left), ("MEMORY FREE", .right), ("TOTAL", .right),
+            ("THREADS", .right), ("ADDRESS", .left), ("API", .left), ("VERSION", .left),
         ])
         for node in nodes {
             table.add([
-                node.name, node.reachability.rawValue, node.memoryAvailable?.description ?? "-",
+                node.name, state(of: node), role(of: node), node.memoryAvailable?.description ?? "-",
                 node.memoryTotal?.description ?? "-", node.threadCount.map(String.init) ?? "-", node.linkAddress,
                 node.apiAddress ?? "-", node.problem.map { "(\($0))" } ?? node.shoalVersion ?? "-",
             ])
         }
         return table
+    }
+
+    private static func role(of node: NodeReport) -> String {
+        let roles = [node.reachability == .this ? "this" : nil, node.leadingTerm == nil ? nil : "leader"]
+        return roles.compactMap { $0 }.joined(separator: ", ")
+    }
+
+    /// How a node is, and since when if it is not well.
+    private static func state(of node: NodeReport) -> String {
+        guard let state = node.state else { return node.reachability.rawValue }
+        guard state != .alive, let seconds = node.stateSeconds else { return state.rawValue }
+        return "\(state.rawValue) \(Int(seconds)) s"
     }
 
     /// What `shoal ps` shows: a line per stage, the instance's own columns on the first.
@@ -25,7 +37,10 @@ extension TextTable {
             ("TOKENS", .right),
         ])
         for instance in instances {
-            var own = [instance.id.description, instance.model, instance.phase.rawValue, instance.headName]
+            var own = [
+                instance.id.description, instance.model, instance.phase.rawValue,
+                instance.phase == .waiting ? "-" : instance.headName,
+            ]
             if instance.stages.isEmpty { table.add(own) }
             let total = instance.stages.reduce(ByteCount.zero) { $0 + $1.weightBytes }
             for stage in instance.stages {
@@ -64,6 +79,14 @@ extension TextTable {
             stage.computedTokenCount.map(String.init) ?? "-",
         ]
     }
+}
+
+/// Who leads, below the table of `shoal nodes`.
+func leaderLine(_ nodes: [NodeReport]) -> String {
+    guard let leader = nodes.first(where: { $0.leadingTerm != nil }), let term = leader.leadingTerm else {
+        return "no leader"
+    }
+    return "leader: \(leader.name), term \(term)"
 }
 
 /// Problems that do not fit a table: one line per instance or stage that has one.

@@ -30,7 +30,9 @@ struct EnginesAndNodesMayDie {
             #expect(cluster.allNodesRun)
             let report = try await cluster.instance(loaded.id, from: cluster.nodes[0])
             #expect(report.stages[stageIndex].restartCount == 1)
-            #expect(report.counters.resumedRequestCount == 1)
+            try await eventually("the resumed answer is counted") {
+                try await cluster.instance(loaded.id, from: cluster.nodes[0]).counters.resumedRequestCount == 1
+            }
             let (status, answer) = try await cluster.chat("What is the capital of France?", on: cluster.nodes[0])
             #expect(status == 200)
             #expect(answer.string(["choices", 0, "message", "content"])?.contains("Paris") == true, "\(answer.text)")

@@ -2,6 +2,7 @@ import Foundation
 import Logging
 import ShoalCore
 import ShoalLinks
+import ShoalMembership
 import ShoalTesting
 import ShoalTrust
 import Synchronization
@@ -42,8 +43,8 @@ final class TestCluster: Sendable {
         try result.get()
     }
 
-    /// Starts a node, with the identity of an earlier one of the same name. One that does not accept links refuses to be
-    /// dialled, and dials.
+    /// Starts a node, with the identity of an earlier one of the same name. One that does not accept links refuses to
+    /// be dialled, and dials.
     @discardableResult
     func start(
         _ name: String, peers: [TestNode] = [], linkAddress: String = "127.0.0.1:0",
@@ -58,6 +59,15 @@ final class TestCluster: Sendable {
         configuration.limits.redialDelayMax = .milliseconds(100)
         configuration.limits.announcementInterval = .milliseconds(50)
         configuration.limits.orphanedStageGrace = .milliseconds(100)
+        configuration.limits.membership.tickInterval = .milliseconds(50)
+        configuration.limits.election.startDelay = .milliseconds(100)
+        configuration.limits.election.claimDelay = .milliseconds(300)
+        configuration.limits.election.rankDelay = .milliseconds(200)
+        configuration.limits.desired.reportGrace = .milliseconds(500)
+        configuration.limits.desired.retryDelayMin = .milliseconds(50)
+        configuration.limits.desired.replanInterval = .milliseconds(500)
+        configuration.limits.desired.replanIntervalMin = .milliseconds(100)
+        configuration.limits.commandInterval = .milliseconds(100)
         configuration.limits.relayDelay = .milliseconds(100)
         configuration.onChange = { [signal] in signal.change() }
         configure(&configuration)

@@ -17,6 +17,7 @@ struct HeadFixture {
         configuration.microBatchTokenCountMax = 16
         configuration.promptChunkTokenCountMax = 8
         configuration.reusedTokenCountMin = 4
+        configuration.speculation = .off
         configuration.microBatchesInFlightMax = 2
         change(&configuration)
         scheduler = HeadScheduler(configuration: configuration)

@@ -22,7 +22,8 @@ struct LifecycleFixture {
 
     mutating func advance(to phase: InstancePhase) {
         let stages = lifecycle.stages.indices
-        guard phase != .placing else { return }
+        // No lifecycle waits: there is no instance yet.
+        guard phase != .placing, phase != .waiting else { return }
         _ = lifecycle.start(now: now)
         guard phase != .starting else { return }
         for stage in stages { lifecycle.stageEngineStarted(stage, generation: 1, now: now) }
@@ -42,7 +43,7 @@ struct LifecycleFixture {
         case .stopped:
             _ = lifecycle.stop(now: now)
             for stage in lifecycle.stages.indices { _ = lifecycle.stageUnloaded(stage, now: now) }
-        case .placing, .starting, .loading, .warming, .ready: break
+        case .waiting, .placing, .starting, .loading, .warming, .ready: break
         }
     }
 
@@ -271,6 +272,31 @@ struct InstanceRecoveryTests {
         #expect(attemptCount > 50 && attemptCount < 1000)
         #expect(fixture.now > .seconds(600) && fixture.now < .seconds(620))
         #expect(fixture.lifecycle.problem?.code == .linkLost)
+    }
+
+    @Test("an instance waits for a lost node for a grace, shorter before it was ever ready, and then gives up")
+    func lostNodeGrace() {
+        for (phase, grace) in [(InstancePhase.loading, Duration.seconds(2)), (.ready, .seconds(5))] {
+            var fixture = LifecycleFixture.at(phase)
+            _ = fixture.lose(1, ShoalError(.linkLost, "node b is lost"))
+            #expect(fixture.lifecycle.tick(now: grace).isEmpty)
+            let actions = fixture.lifecycle.tick(now: grace + .milliseconds(1))
+            #expect(fixture.lifecycle.phase == .failed && !actions.isEmpty)
+            #expect(fixture.lifecycle.problem?.code == .linkLost)
+            #expect(fixture.lifecycle.problem?.message.contains("node b is lost; it was not back") == true)
+        }
+    }
+
+    @Test("a node that is back in time is tried at once")
+    func nodeReturned() throws {
+        var fixture = LifecycleFixture.at(.ready)
+        let lost = fixture.lose(1, ShoalError(.linkLost, "node b is lost"))
+        #expect(LifecycleFixture.retry(in: lost) != nil)
+        fixture.now = .seconds(1)
+        let actions = fixture.lifecycle.nodeReturned(1, now: fixture.now)
+        #expect(actions.contains(.loadStage(1, generation: 2)) && actions.contains(.resetStage(0, generation: 2)))
+        #expect(fixture.lifecycle.nodeReturned(1, now: fixture.now).isEmpty)
+        #expect(fixture.lifecycle.tick(now: .seconds(30)).isEmpty, "loading may take longer than the grace")
     }
 
     @Test("a failed warm-up resets every stage")

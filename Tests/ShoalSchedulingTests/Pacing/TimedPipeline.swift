@@ -45,20 +45,24 @@ struct TimedPipeline {
     /// When each request's tokens came.
     private(set) var tokenTimes: [UInt64: [Double]] = [:]
     private(set) var batchSizes: [Int] = []
-    /// Prompts of these requests end without an answer when nil, else the answer's tokens are all the same.
+    /// What the model says at a position.
+    private let text: (Int32) -> Int32
+    private var expected: [SequenceID: (position: Int32, token: TokenID)] = [:]
     private var inFlightCount = 0
     private(set) var inFlightCountMax = 0
 
     init(
         stages: [StageTimes], linkSeconds: Double, hopSeconds: Double = 0.0003, sequenceCount: Int,
-        contextTokenCount: Int = 8192
+        contextTokenCount: Int = 8192, speculation: SpeculationMode = .off, text: @escaping (Int32) -> Int32 = { $0 }
     ) {
         var configuration = HeadSchedulerConfiguration(
             headName: "head", contextTokenCount: contextTokenCount, sequenceCountMax: sequenceCount)
         configuration.stageCount = stages.count
+        configuration.speculation = speculation
         configuration.unacknowledgedTokenCountMax = .max
         scheduler = HeadScheduler(configuration: configuration)
         self.stages = stages.map { Stage(times: $0) }
+        self.text = text
         self.linkSeconds = linkSeconds
         self.hopSeconds = hopSeconds
         execute(scheduler.pipelineReady(generation: 1, now: .zero))
@@ -139,9 +143,12 @@ struct TimedPipeline {
 
     private mutating func answer(_ batch: MicroBatch) {
         inFlightCount -= 1
-        let tokens = batch.entries.filter(\.wantsOutput).map {
-            SampledToken(
-                sequence: $0.sequence, token: TokenID(rawValue: 1), piece: Array("x".utf8), isEndOfGeneration: false)
+        let tokens = batch.entries.filter(\.wantsOutput).compactMap { entry -> SampledToken? in
+            if let next = expected[entry.sequence], next != (entry.position, entry.token) { return nil }
+            let token = TokenID(rawValue: text(entry.position + 1))
+            expected[entry.sequence] = (entry.position + 1, token)
+            return SampledToken(
+                sequence: entry.sequence, token: token, piece: Array("x".utf8), isEndOfGeneration: false)
         }
         execute(scheduler.outputsArrived(batchNumber: batch.number, generation: 1, tokens: tokens, now: clock))
     }
@@ -156,7 +163,9 @@ struct TimedPipeline {
                 schedule(.arrives(batch, stage: 0), after: hopSeconds + (stages.count > 1 ? linkSeconds : 0))
             case .emit(let id, .text(_, let tokenCount)):
                 tokenTimes[id.rawValue, default: []] += Array(repeating: now, count: tokenCount)
-            case .emit, .configureSampler, .releaseSampler, .pipelineBroken, .drained:
+            case .configureSampler(let sequence, _, _):
+                expected[sequence] = nil
+            case .emit, .releaseSampler, .pipelineBroken, .drained:
                 break
             }
         }

@@ -19,7 +19,7 @@ struct HeadSchedulerSimulationTests {
     @Test("every answer is the model's, every bound holds, everything is freed", arguments: 0..<schedules.count)
     func answersAreRightUnderFaults(schedule: Int) {
         let (name, faults) = Self.schedules[schedule]
-        for seed in seeds(0..<60) {
+        for seed in seeds(0..<40) {
             var simulation = HeadSimulation(seed: seed, faults: faults)
             simulation.run(stepCount: 300)
             #expect(
@@ -40,6 +40,8 @@ struct HeadSchedulerSimulationTests {
         var inFlightCountMax = 0
         var resumedCount = 0
         var reusedTokenCount = 0
+        var draftedTokenCount = 0
+        var acceptedTokenCount = 0
         for seed: UInt64 in 0..<60 {
             var simulation = HeadSimulation(seed: seed, faults: Self.schedules[3].faults)
             simulation.run(stepCount: 300)
@@ -47,6 +49,8 @@ struct HeadSchedulerSimulationTests {
             inFlightCountMax = max(inFlightCountMax, simulation.inFlightCountMax)
             resumedCount += simulation.resumedCount
             reusedTokenCount += simulation.reusedTokenCount
+            draftedTokenCount += simulation.counters.draftedTokenCount
+            acceptedTokenCount += simulation.counters.acceptedTokenCount
             for client in simulation.clients {
                 switch client.terminal {
                 case .finished: finishedCount += 1
@@ -60,6 +64,8 @@ struct HeadSchedulerSimulationTests {
         #expect(inFlightCountMax == 4)
         #expect(resumedCount > 20)
         #expect(reusedTokenCount > 1000)
+        #expect(acceptedTokenCount > 50)
+        #expect(draftedTokenCount - acceptedTokenCount > 15, "wrong guesses")
         #expect(refusedCodes.isSuperset(of: [.cancelled, .overloaded, .contextOverflow, .engineLost, .internal]))
     }
 }

@@ -45,6 +45,7 @@ struct HeadSimulation {
     private(set) var inFlightCountMax = 0
     private(set) var resumedCount = 0
     private(set) var reusedTokenCount = 0
+    var counters: HeadCounters { scheduler.counters }
 
     init(seed: UInt64, faults: Faults) {
         generator = SeededGenerator(seed: seed)
@@ -63,6 +64,8 @@ struct HeadSimulation {
         configuration.unacknowledgedTokenCountMax = Int.random(in: 1...6, using: &generator)
         configuration.canRemovePartialSequences = generator.chance(70)
         configuration.reusedTokenCountMin = Int.random(in: 1...6, using: &generator)
+        configuration.speculation = SpeculationMode.allCases.randomElement(using: &generator) ?? .off
+        configuration.outputCountMax = configuration.sequenceCountMax + Int.random(in: 1...12, using: &generator)
         configuration.lossCountMax = faults.lossCountMax
         configuration.lossProgressTokenCount = 4
         self.configuration = configuration
@@ -321,21 +324,36 @@ extension HeadSimulation {
             }
             let tokens = request.promptTokens + clients[number].expected.tokens
             let expected = tokens.indices.contains(Int(entry.position)) ? tokens[Int(entry.position)] : nil
-            if entry.token != expected { violate("request \(number) sends \(entry.token) at \(entry.position)") }
+            let mayGuess = !isPrefill && configuration.speculation != .off
+            if !mayGuess, entry.token != expected {
+                violate("request \(number) sends \(entry.token) at \(entry.position)")
+            }
             if entry.wantsOutput != (Int(entry.position) >= clients[number].prefillTokenCount - 1) {
                 violate("request \(number): output wanted at \(entry.position)")
             }
-            if clients[number].decodesInFlight > 1 { violate("request \(number) has two decode tokens under way") }
+            if Int(entry.position) >= tokenCountMax(of: number) { violate("request \(number) computes too far") }
+            if !mayGuess, clients[number].decodesInFlight > 1 {
+                violate("request \(number) has two decode tokens under way")
+            }
         }
         sentBatches[batch.number] = decoding
         if promptTokenCount > 0, !decoding.isEmpty { mixedBatchCount += 1 }
         if batch.entries.isEmpty, batch.kvOperations.isEmpty { violate("micro-batch \(batch.number) does nothing") }
+        if batch.entries.count(where: \.wantsOutput) > configuration.outputCountMax {
+            violate("micro-batch \(batch.number) wants too many outputs")
+        }
         if batch.entries.count > configuration.microBatchTokenCountMax {
             violate("micro-batch of \(batch.entries.count)")
         }
         if promptTokenCount > configuration.promptChunkTokenCountMax { violate("\(promptTokenCount) prompt tokens") }
         inFlightCountMax = max(inFlightCountMax, sentBatches.count)
         if sentBatches.count > configuration.microBatchesInFlightMax { violate("\(sentBatches.count) under way") }
+    }
+
+    private func tokenCountMax(of number: Int) -> Int {
+        let request = clients[number].request
+        return min(
+            configuration.contextTokenCount, request.promptTokens.count + (request.outputTokenCountMax ?? .max / 2))
     }
 
     private mutating func own(_ sequence: SequenceID, _ number: Int, _ history: SamplerHistory) {

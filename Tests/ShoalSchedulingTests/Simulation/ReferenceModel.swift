@@ -1,7 +1,8 @@
 import ShoalCore
 import ShoalScheduling
 
-/// A deterministic language model: the next token is a hash of all tokens before it.
+/// A deterministic language model: the next token is a hash of all tokens before it, or, where the text begins with an
+/// even token, mostly of the last one alone, so that it repeats itself and now and then does not.
 enum ReferenceModel {
     /// Pieces of some tokens: whole words, halves of characters, beginnings of stop sequences.
     static let pieces: [[UInt8]] = [
@@ -11,13 +12,17 @@ enum ReferenceModel {
     ]
 
     static func next(after tokens: [TokenID], in sequence: SequenceID) -> SampledToken {
-        var hash: UInt64 = 7
-        for token in tokens { hash = SeededGenerator.mixed(hash ^ UInt64(bitPattern: Int64(token.rawValue))) }
+        var hash = hash(of: tokens[...])
+        if let first = tokens.first, first.rawValue % 2 == 0, hash % 6 != 0 { hash = self.hash(of: tokens.suffix(1)) }
         let isEnd = hash % 40 == 0
         let token = Int(hash >> 8) % pieces.count
         return SampledToken(
             sequence: sequence, token: TokenID(rawValue: isEnd ? 999 : Int32(token)), piece: isEnd ? [] : pieces[token],
             isEndOfGeneration: isEnd)
+    }
+
+    private static func hash(of tokens: ArraySlice<TokenID>) -> UInt64 {
+        tokens.reduce(7) { SeededGenerator.mixed($0 ^ UInt64(bitPattern: Int64($1.rawValue))) }
     }
 
     /// The whole answer computed at once: its text, why it ends, and its tokens.

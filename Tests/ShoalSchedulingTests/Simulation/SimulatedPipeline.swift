@@ -18,6 +18,8 @@ struct SimulatedPipeline {
     private(set) var generation: UInt32 = 0
     private(set) var stages: [SimulatedStage]
     private(set) var samplers: Set<SequenceID> = []
+    /// What the next entry of a sequence has to be for its sampler to go on.
+    private var expected: [SequenceID: (position: Int32, token: TokenID)] = [:]
     /// What waits before each stage.
     private var queues: [[Traveller]]
     private(set) var answers: [Answer] = []
@@ -37,6 +39,7 @@ struct SimulatedPipeline {
     mutating func send(_ batch: MicroBatch) { queues[0].append(Traveller(batch: batch, histories: nil)) }
 
     mutating func configureSampler(_ sequence: SequenceID) {
+        expected[sequence] = nil
         if !samplers.insert(sequence).inserted { ownViolations.append("sampler of \(sequence) configured twice") }
     }
 
@@ -51,6 +54,7 @@ struct SimulatedPipeline {
         self.generation = generation
         for index in stages.indices { stages[index].clear() }
         samplers = []
+        expected = [:]
         queues = Array(repeating: [], count: stages.count)
     }
 
@@ -92,10 +96,14 @@ struct SimulatedPipeline {
         if !samplers.contains(entry.sequence) {
             ownViolations.append("output of \(entry.sequence) wanted, but it has no sampler")
         }
+        if let next = expected[entry.sequence], next != (entry.position, entry.token) { return nil }
         // Garbage in, garbage out: whoever reads this has the wrong text.
-        return history.map { ReferenceModel.next(after: $0, in: entry.sequence) }
+        let token =
+            history.map { ReferenceModel.next(after: $0, in: entry.sequence) }
             ?? SampledToken(
                 sequence: entry.sequence, token: TokenID(rawValue: 998), piece: Array("garbage".utf8),
                 isEndOfGeneration: false)
+        expected[entry.sequence] = (entry.position + 1, token.token)
+        return token
     }
 }

@@ -17,8 +17,8 @@ struct SimulatedStage {
     }
 
     let isRecurrent: Bool
-    /// Nothing ever fails here, so whatever does not fit is the scheduler's fault. Else sequences that a failure left in
-    /// different states may be computed on until the head hears of it.
+    /// Nothing ever fails here, so whatever does not fit is the scheduler's fault. Else sequences that a failure left
+    /// in different states may be computed on until the head hears of it.
     let isStrict: Bool
     private(set) var cells: [SequenceID: Cells] = [:]
     private(set) var violations: [String] = []
