@@ -5,7 +5,7 @@ SHELL := /bin/bash
 ENGINE_PREFIX = $(shell engine/build.sh --print-prefix)
 SWIFT_ENV = PKG_CONFIG_PATH="$(ENGINE_PREFIX)/lib/pkgconfig:$$PKG_CONFIG_PATH"
 
-.PHONY: help dependencies engine model setup build release demo bench test test-net format lint env clean
+.PHONY: help dependencies engine model setup build release demo bench test test-net fuzz soak format lint env clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,12 @@ test: setup ## everything that must hold, fast checks first
 test-net: engine ## discovery, reachability and a port scan in network namespaces (Linux, root)
 	@scripts/test-net.sh
 	@scripts/net/port-scan.sh
+
+fuzz: setup ## made-up inputs for every decoder and for a node (FUZZ_ITERATIONS, SHOAL_SEED to replay)
+	@scripts/fuzz.sh
+
+soak: release model ## three nodes under random requests and kills (MINUTES, SOAK_SEED to repeat)
+	@scripts/soak.sh
 
 format: ## rewrite the sources in the house format
 	@swift format --in-place --recursive --parallel Sources Tests Package.swift

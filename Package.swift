@@ -170,6 +170,13 @@ let effectfulTargets: [Target] = [
     test(
         "ShoalCommandTests",
         ["ShoalCore", "ShoalTrust", "shoal", logging, product("ArgumentParser", "swift-argument-parser")]),
+    // Inputs that nobody would send, made up from a seed.
+    test(
+        "ShoalFuzzTests",
+        [
+            "ShoalCore", "ShoalModel", "ShoalTrust", "ShoalWire", "ShoalLinks", "ShoalDiscovery", "ShoalGateway",
+            "ShoalEngine", "ShoalTesting", nioCore,
+        ]),
     test(
         "ShoalEndToEndTests",
         [

@@ -47,7 +47,7 @@ package final class ClusterTrust: Sendable {
         var notice: String?
         var state = ClusterState(key: clusterKey ?? .random(), own: own)
         var storedState: ClusterState?
-        if let bytes = try file.readBeginning(byteCountMax: ClusterState.fileByteCountMax + 1) {
+        if let bytes = try file.read(byteCountMax: ClusterState.fileByteCountMax) {
             // A file that is too large is as damaged as one that cannot be decoded.
             let stored = bytes.count > ClusterState.fileByteCountMax ? nil : ClusterState(decoding: bytes)
             if let stored, stored.members.isMember(key.nodeID) {

@@ -35,12 +35,14 @@ struct TerminalTests {
     func instances() throws {
         var loading = try stage("b", "15-29", .loading)
         loading.loadProgress = 0.5
-        let report = instance(.loading, [try stage("a", "0-14", .ready, load: 0.52), loading])
+        var ready = try stage("a", "0-14", .ready, load: 0.52)
+        ready.computedTokenCount = 99
+        let report = instance(.loading, [ready, loading])
         #expect(
             TextTable.instances([report]).lines == [
-                "INSTANCE          MODEL  STATE    HEAD  NODE  LAYERS   WEIGHTS   LOAD  FROM NETWORK",
-                "0000000000000abc  tiny   loading  b     a       0-14  40.0 MiB  0.5 s       0.0 MiB",
-                "                                        b      15-29  40.0 MiB   50 %       0.0 MiB",
+                "INSTANCE          MODEL  STATE    HEAD  NODE  LAYERS   WEIGHTS  SHARE   LOAD  FROM NETWORK  TOKENS",
+                "0000000000000abc  tiny   loading  b     a       0-14  40.0 MiB   50 %  0.5 s       0.0 MiB      99",
+                "                                        b      15-29  40.0 MiB   50 %   50 %       0.0 MiB       -",
             ])
     }
 

@@ -60,6 +60,10 @@ struct EngineWatchdogTests {
         var watchdog = EngineWatchdog(configuration)
         let computing = look(&watchdog, to: 800) { .init(processorTime: .milliseconds(30 * $0)) }
         #expect(computing.isEmpty)
+        var starved = EngineWatchdog(configuration)
+        // The lowest priority on a busy machine.
+        let little = look(&starved, to: 800) { .init(processorTime: .milliseconds(4 * $0)) }
+        #expect(little.isEmpty)
         var reading = EngineWatchdog(configuration)
         // A disk that gives a piece every ten seconds.
         let verdicts = look(&reading, to: 800) { .init(processorTime: .zero, readByteCount: Int64($0 / 10)) }

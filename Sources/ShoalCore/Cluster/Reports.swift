@@ -64,6 +64,9 @@ package struct StageReport: Hashable, Sendable, Codable {
     /// Activation bytes that this stage handed to the next one, frame headers included.
     package var boundaryBytesSent: ByteCount
     package var boundaryTokenCount: Int
+    /// What its engine has computed since it was started; nil until it was asked.
+    package var computedTokenCount: Int?
+    package var computeSeconds: Double?
     package var engineProcessID: Int32?
     package var restartCount: Int
     /// Sequences that hold KV cells in this stage for a request; those kept as prefixes for later ones are not.

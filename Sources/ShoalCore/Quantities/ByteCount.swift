@@ -36,7 +36,11 @@ package struct ByteCount: Hashable, Sendable, Comparable, CustomStringConvertibl
         return ByteCount(overflows ? .max : sum)
     }
     package static func += (left: inout ByteCount, right: ByteCount) { left = left + right }
-    package static func * (left: ByteCount, right: Int) -> ByteCount { ByteCount(left.rawValue * right) }
+    /// `right` is not negative. Stops at the largest number, too.
+    package static func * (left: ByteCount, right: Int) -> ByteCount {
+        let (product, overflows) = left.rawValue.multipliedReportingOverflow(by: right)
+        return ByteCount(overflows ? .max : product)
+    }
 
     /// `self - other`, or zero when `other` is larger.
     package func minus(_ other: ByteCount) -> ByteCount { ByteCount(max(0, rawValue - other.rawValue)) }

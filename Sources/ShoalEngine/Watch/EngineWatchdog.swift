@@ -36,7 +36,8 @@ package struct EngineWatchdog: Sendable {
         /// Pages per second, with less than `thrashingProcessorShare` of one processor used, that are thrashing.
         package var thrashingFaultsPerSecond = 100.0
         package var thrashingProcessorShare = 0.5
-        /// Less processor time between two looks is the noise of an idle process.
+        /// Less processor time since the last sign of life is the noise of an idle process. One of low priority on a
+        /// busy machine gets little more in a second.
         package var processorTimeMin = Duration.milliseconds(20)
 
         package init() {
@@ -65,6 +66,8 @@ package struct EngineWatchdog: Sendable {
         var signAt: Duration
         var heardAt: Duration
         var pulse: Pulse?
+        /// As of the last sign of life.
+        var processorTimeAtSign: Duration?
         var wasAsked = false
         var thrashingSince: Duration?
     }
@@ -113,10 +116,13 @@ package struct EngineWatchdog: Sendable {
     private func note(_ pulse: Pulse?, in work: inout Work, now: Duration) {
         defer { work.pulse = pulse }
         guard let pulse, let before = work.pulse else { return }
-        let processorTime = pulse.processorTime - before.processorTime
-        if processorTime >= configuration.processorTimeMin || pulse.readByteCount > before.readByteCount {
+        let sinceSign = pulse.processorTime - (work.processorTimeAtSign ?? before.processorTime)
+        work.processorTimeAtSign = work.processorTimeAtSign ?? before.processorTime
+        if sinceSign >= configuration.processorTimeMin || pulse.readByteCount > before.readByteCount {
             work.signAt = now
+            work.processorTimeAtSign = pulse.processorTime
         }
+        let processorTime = pulse.processorTime - before.processorTime
         let seconds = (now - work.lookedAt) / .seconds(1)
         guard seconds > 0 else { return }
         let isThrashing =

@@ -370,6 +370,8 @@ package actor HeadService {
             report.sequencesInUse = (snapshot.status?.sequencesInUse ?? []).filter { !cached.contains($0) }
             report.boundaryBytesSent = snapshot.boundaryBytesSent
             report.boundaryTokenCount = snapshot.boundaryTokenCount
+            report.computedTokenCount = snapshot.status?.tokenCount
+            report.computeSeconds = snapshot.status?.computeSeconds
             report.weightBytesReceived = snapshot.weightBytesReceived
         }
         return report

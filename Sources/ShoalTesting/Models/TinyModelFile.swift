@@ -22,7 +22,8 @@ package struct TinyModelFile {
         return path
     }
 
-    private func bytes() -> [UInt8] {
+    /// The file's content.
+    package func bytes() -> [UInt8] {
         let keys = keys()
         let tensors = tensors()
         var bytes = Array("GGUF".utf8) + little(UInt32(3)) + little(UInt64(tensors.count)) + little(UInt64(keys.count))

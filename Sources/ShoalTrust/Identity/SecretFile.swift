@@ -19,25 +19,16 @@ package struct SecretFile: Sendable {
 
     package init(_ path: String) { self.path = path }
 
-    /// The file's bytes, nil when there is no file. Takes away what group and others may do with it.
-    /// Throws `fileUnreadable` for a file over `byteCountMax` and for what the system reports.
+    /// The file's bytes, nil when there is no file. Of a file that has more than `byteCountMax`, which none of ours has,
+    /// the first `byteCountMax + 1`: whoever decodes them finds it damaged, like any other that is not what it was.
+    /// Takes away what group and others may do with the file. Throws `fileUnreadable` for what the system reports.
     package func read(byteCountMax: Int) throws(ShoalError) -> [UInt8]? {
-        guard let bytes = try readBeginning(byteCountMax: byteCountMax + 1) else { return nil }
-        guard bytes.count <= byteCountMax else {
-            throw ShoalError(
-                .fileUnreadable, "\(path) has more than \(byteCountMax) bytes, which is not a file of Shoal")
-        }
-        return bytes
-    }
-
-    /// Like `read`, but of a larger file the first bytes only.
-    func readBeginning(byteCountMax: Int) throws(ShoalError) -> [UInt8]? {
         do {
             let descriptor = try FileDescriptor.open(FilePath(path), .readOnly)
             return try descriptor.closeAfter {
                 // Fails only for a file of another owner, which then keeps its mode.
                 _ = fchmod(descriptor.rawValue, 0o600)
-                return try Self.bytes(of: descriptor, atMost: byteCountMax)
+                return try Self.bytes(of: descriptor, atMost: byteCountMax + 1)
             }
         } catch Errno.noSuchFileOrDirectory {
             return nil

@@ -33,7 +33,8 @@ extension TextTable {
     static func instances(_ instances: [InstanceReport]) -> TextTable {
         var table = TextTable([
             ("INSTANCE", .left), ("MODEL", .left), ("STATE", .left), ("HEAD", .left), ("NODE", .left),
-            ("LAYERS", .right), ("WEIGHTS", .right), ("LOAD", .right), ("FROM NETWORK", .right),
+            ("LAYERS", .right), ("WEIGHTS", .right), ("SHARE", .right), ("LOAD", .right), ("FROM NETWORK", .right),
+            ("TOKENS", .right),
         ])
         for instance in instances {
             var own = [
@@ -41,8 +42,9 @@ extension TextTable {
                 instance.phase == .waiting ? "-" : instance.headName,
             ]
             if instance.stages.isEmpty { table.add(own) }
+            let total = instance.stages.reduce(ByteCount.zero) { $0 + $1.weightBytes }
             for stage in instance.stages {
-                table.add(own + cells(of: stage))
+                table.add(own + cells(of: stage, of: total))
                 own = ["", "", "", ""]
             }
         }
@@ -66,13 +68,15 @@ extension TextTable {
         return table
     }
 
-    private static func cells(of stage: StageReport) -> [String] {
+    private static func cells(of stage: StageReport, of total: ByteCount) -> [String] {
+        let share = total > .zero ? Double(stage.weightBytes.rawValue) / Double(total.rawValue) * 100 : 0
         let load =
             stage.loadSeconds.map { "\(oneDecimal($0)) s" }
             ?? (stage.phase == .loading ? "\(Int(stage.loadProgress * 100)) %" : "-")
         return [
-            stage.nodeName, stage.layers.description, "\(oneDecimal(stage.weightBytes.mebibytes)) MiB", load,
-            stage.weightBytesReceived.description,
+            stage.nodeName, stage.layers.description, "\(oneDecimal(stage.weightBytes.mebibytes)) MiB",
+            "\(Int(share.rounded())) %", load, stage.weightBytesReceived.description,
+            stage.computedTokenCount.map(String.init) ?? "-",
         ]
     }
 }

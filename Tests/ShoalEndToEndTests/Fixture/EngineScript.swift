@@ -6,10 +6,11 @@ enum EngineScript {
 
     /// Sends the engine `signal` as soon as it has its model file open: each one, or only the first in `folder`.
     static func signalled(_ signal: String, onlyFirst: Bool, in folder: URL) throws -> URL {
-        let model = "ls -l /proc/$$/fd 2>/dev/null | grep -q '[.]gguf'"
-        let misfortune = "(while ! \(model); do :; done; kill -\(signal) $$) </dev/null >/dev/null 2>&1 &"
-        let condition = onlyFirst ? "mkdir '\(folder.path)/was-signalled' 2>/dev/null" : "true"
-        return try write("if \(condition); then \(misfortune) fi\nexec '\(engine.path)' \"$@\"", in: folder)
+        let isOpen = "ls -l /proc/$$/fd 2>/dev/null | grep -q '[.]gguf'"
+        let condition = onlyFirst ? "mkdir '\(folder.path)/was-signalled' 2>/dev/null &&" : ""
+        let misfortune = "while kill -0 $$ && ! \(isOpen); do :; done; \(condition) kill -\(signal) $$"
+        return try write(
+            "(\(misfortune)) </dev/null >/dev/null 2>&1 &\nexec '\(engine.path)' \"$@\"", in: folder)
     }
 
     /// Any shell script.

@@ -27,6 +27,7 @@ extension HardTimes {
                     let nodes: [NodeReport] = try await cluster.get("/shoal/v1/nodes", from: node)
                     #expect(
                         nodes.allSatisfy { $0.problem?.hasPrefix("2 nodes are called a; this is") == true }, "\(nodes)")
+                    try await expectAdvice("2 nodes are called a", ["--name"], by: node, cluster)
                     do {
                         _ = try await cluster.load(model, layers: "a=0-29", on: node)
                         Issue.record("a name that two nodes have was taken for one of them")
@@ -68,6 +69,7 @@ extension HardTimes {
                         _ = try await cluster.load(model, layers: "slow=0-9,fast=10-19,a=20-29", on: fast)
                         let (status, answer) = try await cluster.chat("What is the capital of France?", on: slow)
                         #expect(status == 200, "\(answer.text)")
+                        try await expectAdvice("the clock of fast is", ["ahead"], by: slow, cluster)
                         // The clocks do differ, or this test shows nothing.
                         let members: [MemberReport] = try await cluster.get("/shoal/v1/members", from: fast)
                         let added = Dictionary(uniqueKeysWithValues: members.map { ($0.name, $0.addedUnixSeconds) })
@@ -143,6 +145,19 @@ extension HardTimes {
         }
 
         // MARK: What is set up wrongly
+
+        /// What `shoal doctor` says, as soon as the nodes have told each other.
+        private func expectAdvice(
+            _ finding: String, _ words: [String], by node: NodeProcess, _ cluster: ClusterFixture
+        ) async throws {
+            try await eventually("the doctor says: \(finding)") {
+                let report: DoctorReport = try await cluster.get("/shoal/v1/doctor", from: node)
+                return report.checks.contains { check in
+                    let text = "\(check.finding); \(check.advice ?? "")"
+                    return text.contains(finding) && words.allSatisfy(text.contains)
+                }
+            }
+        }
 
         private static func otherVersion(key: String) throws -> (LinkSecurity, LinkHello) {
             let trust = try ClusterTrust.inMemory(

@@ -6,7 +6,7 @@ extension HardTimes {
     /// Engines that hang, drown, crash again and again, or are no engines at all.
     @Suite("Engines misbehave", .timeLimit(.minutes(5)))
     struct EnginesMisbehave {
-        @Test("an engine that stands still in the middle of an answer is ended as hung, and the next request works")
+        @Test("an engine that stands still in the middle of an answer is ended as hung, and the answer goes on")
         func stoppedWhileAnswering() async throws {
             let model = try TestFiles.require(TestFiles.referenceModel)
             try await ClusterFixture.with(nodeCount: 2) { cluster in
@@ -18,9 +18,11 @@ extension HardTimes {
                 kill(engine, SIGSTOP)
                 var rest: [String] = []
                 while let line = try await lines.next() { rest.append(line) }
-                let text = rest.joined(separator: "\n")
-                #expect(text.contains("the engine hung"), "\(text)")
-                #expect(text.contains("stopped by a signal"), "\(text)")
+                #expect(rest.last == "data: [DONE]", "\(rest.last ?? "nothing")")
+                #expect(!rest.joined().contains("\"error\""))
+                let log = cluster.nodes[1].log
+                #expect(log.contains("the engine hung"), "\(log)")
+                #expect(log.contains("stopped by a signal"), "\(log)")
                 try await expectAnswers(loaded.id, cluster)
             }
         }
