@@ -5,7 +5,7 @@ SHELL := /bin/bash
 ENGINE_PREFIX = $(shell engine/build.sh --print-prefix)
 SWIFT_ENV = PKG_CONFIG_PATH="$(ENGINE_PREFIX)/lib/pkgconfig:$$PKG_CONFIG_PATH"
 
-.PHONY: help dependencies engine model setup build release demo bench test test-net fuzz soak format lint env clean
+.PHONY: help dependencies engine model setup build release demo bench microbench microbench-thresholds test test-net fuzz soak format lint env clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,14 @@ demo: release model ## two nodes on this machine answer as one model (MODEL=PATH
 
 bench: release model ## Shoal beside llama.cpp, about 15 minutes (BENCH_QUICK=1: three; MODEL=PATH); docs/benchmarks.md
 	@scripts/bench.sh
+
+MICROBENCH = cd Benchmarks && swift package --disable-sandbox --allow-writing-to-package-directory benchmark
+
+microbench: dependencies ## codec, scheduler and planner alone; checked where thresholds are recorded
+	@$(MICROBENCH) $$([ -d Thresholds ] && echo thresholds check --path Thresholds)
+
+microbench-thresholds: dependencies ## record this machine's figures as the bounds of make microbench
+	@$(MICROBENCH) thresholds update --path Thresholds
 
 test: setup ## everything that must hold, fast checks first
 	@scripts/test.sh

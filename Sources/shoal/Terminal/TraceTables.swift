@@ -63,8 +63,8 @@ extension TraceReport {
             let own = (each - (decode.perToken(decode.compute) ?? 0)) / 1000
             lines.append(
                 "answer: \(decode.tokenCount + 1) tokens, \(oneDecimal(each / 1000)) ms each "
-                    + "(\(oneDecimal(1_000_000 / each)) per second), of which \(oneDecimal(own)) ms are not computation; "
-                    + "per token after the first:")
+                    + "(\(oneDecimal(1_000_000 / each)) per second), of which \(oneDecimal(own)) ms are not "
+                    + "computation; per token after the first:")
             lines += TextTable.part(decode, of: self, per: decode.tokenCount).lines.map { "  \($0)" }
         }
         if !roundTrips.isEmpty { lines.append("round trips of the links: \(roundTrips)") }

@@ -1,0 +1,1 @@
+../../../Tests/ShoalPlanningTests/PlanningSamples.swift
