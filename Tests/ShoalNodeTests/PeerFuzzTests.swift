@@ -3,6 +3,7 @@ import NIOPosix
 import ShoalCore
 import ShoalDiscovery
 import ShoalLinks
+import ShoalMembership
 import ShoalTesting
 import ShoalTrust
 import ShoalWire
@@ -64,6 +65,8 @@ extension NodeScenarios {
                 id: .random(), model: assignment.model, family: "llama",
                 stages: [StageOrder(node: node, nodeName: "a", layers: layers, weightBytes: ByteCount(1))],
                 contextTokenCount: 64, sequenceCountMax: 1, createdUnixSeconds: 0)
+            let wish = ModelWish(assignment.model, LoadRequest(model: assignment.model.path))
+            let term = Term(counter: 1 << 20, leader: head, life: 1)
             let request = GenerationRequest.text("hello", tokenCount: 3)
             let error = ShoalError(.engineLost, "x")
             let events: [ControlEvent] = [
@@ -78,8 +81,9 @@ extension NodeScenarios {
             ]
             let requests: [ControlRequest] = [
                 .prepareStage(assignment), .connectStage(assignment.instance, generation: 1),
-                .inspectStage(assignment.instance), .unloadStage(assignment.instance), .startInstance(order),
-                .stopInstance(order.id), .reportInstance(order.id), .generate(request, order.id), .engineLogs(nil),
+                .inspectStage(assignment.instance), .unloadStage(assignment.instance),
+                .startInstance(order, wish, term), .stopInstance(order.id, term), .reportInstance(order.id),
+                .generate(request, order.id), .engineLogs(nil),
                 .traces(nil),
             ]
             return (
