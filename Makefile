@@ -46,6 +46,10 @@ microbench-thresholds: dependencies ## record this machine's figures as the boun
 test: setup ## everything that must hold, fast checks first
 	@scripts/test.sh
 
+soak: setup ## fifty random deaths and freezes of llama.cpp's programs in a row (SHOAL_SEED=N repeats one)
+	@$(SWIFT_ENV) SHOAL_SOAK=1 SHOAL_TEST_CACHE="$$(. scripts/paths.sh && echo $$SHOAL_CACHE)" \
+		swift test --filter 'StockProgramsMayDie/soak'
+
 test-net: engine ## discovery, reachability and a port scan in network namespaces (Linux, root)
 	@scripts/test-net.sh
 	@scripts/net/port-scan.sh

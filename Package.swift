@@ -36,12 +36,14 @@ let pureTargets: [Target] = [
     library("ShoalPlanning", ["ShoalCore", "ShoalModel"]),
     library("ShoalScheduling", ["ShoalCore"]),
     library("ShoalMembership", ["ShoalCore"]),
+    library("ShoalLaunch", ["ShoalCore"]),
     library("ShoalRPC", ["ShoalCore", "ShoalModel"]),
     test("ShoalCoreTests", ["ShoalCore"]),
     test("ShoalModelTests", ["ShoalCore", "ShoalModel"]),
     test("ShoalPlanningTests", ["ShoalCore", "ShoalModel", "ShoalPlanning"]),
     test("ShoalSchedulingTests", ["ShoalCore", "ShoalScheduling"]),
     test("ShoalMembershipTests", ["ShoalCore", "ShoalScheduling", "ShoalMembership"]),
+    test("ShoalLaunchTests", ["ShoalCore", "ShoalLaunch"]),
     test("ShoalRPCTests", ["ShoalCore", "ShoalModel", "ShoalRPC"]),
     test("TidyTests", []),
 ]
@@ -94,16 +96,17 @@ let effectfulTargets: [Target] = [
     library(
         "ShoalNode",
         [
-            "ShoalCore", "ShoalModel", "ShoalStore", "ShoalPlanning", "ShoalScheduling", "ShoalMembership", "ShoalWire",
-            "ShoalLinks", "ShoalEngine", "ShoalDiscovery", "ShoalReach", "ShoalTrust", "CShoalSystem", nioCore,
-            nioPosix, logging,
-            product("SystemPackage", "swift-system"),
+            "ShoalCore", "ShoalModel", "ShoalStore", "ShoalPlanning", "ShoalScheduling", "ShoalMembership",
+            "ShoalLaunch", "ShoalWire", "ShoalLinks", "ShoalEngine", "ShoalDiscovery", "ShoalReach", "ShoalTrust",
+            "ShoalRPC", "ShoalTunnel", "CShoalSystem", nioCore, nioPosix, logging, product("SystemPackage", "swift-system"), product("NIOHTTP1", "swift-nio"),
+            product("AsyncHTTPClient", "async-http-client"),
         ]),
     library(
         "ShoalGateway",
         [
             "ShoalCore", nioCore, logging, product("Hummingbird", "hummingbird"),
             product("HTTPTypes", "swift-http-types"), product("ServiceLifecycle", "swift-service-lifecycle"),
+            product("AsyncHTTPClient", "async-http-client"), product("NIOHTTP1", "swift-nio"), nioPosix,
         ]),
     .executableTarget(
         name: "shoal",

@@ -9,6 +9,10 @@
 #include <signal.h>
 #include <spawn.h>
 #include <string.h>
+#if defined(__linux__)
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#endif
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/wait.h>
@@ -92,6 +96,67 @@ int32_t shoal_spawn(
     posix_spawn_file_actions_destroy(&actions);
     return code == 0 ? (int32_t)process_id : -code;
 }
+
+#if defined(__linux__)
+static void close_rest_on_exec(void) {
+    enum { close_on_exec_flag = 4, descriptor_count_max = 4096 };
+    if (syscall(SYS_close_range, 3u, ~0u, close_on_exec_flag) == 0) return;
+    // An older kernel.
+    for (int descriptor = 3; descriptor < descriptor_count_max; descriptor++) fcntl(descriptor, F_SETFD, FD_CLOEXEC);
+}
+
+// Between fork and exec only async-signal-safe calls are allowed. `failure` gets errno when exec does not succeed.
+static void become_tied_child(
+    const char *path, char *const arguments[], char *const environment[], int output, int failure, pid_t parent) {
+    static const int reset[] = {SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGTERM, SIGCHLD, SIGUSR1, SIGUSR2};
+    for (size_t i = 0; i < sizeof reset / sizeof reset[0]; i++) signal(reset[i], SIG_DFL);
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    int empty = open("/dev/null", O_RDONLY);
+    // The second check: the parent may have ended before it was bound to.
+    if (empty >= 0 && dup2(empty, 0) >= 0 && dup2(output, 1) >= 0 && dup2(output, 2) >= 0 &&
+        prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent) {
+        close_rest_on_exec();
+        execve(path, arguments, environment);
+    }
+    int code = errno != 0 ? errno : ESRCH;
+    ssize_t written = write(failure, &code, sizeof code);
+    (void)written;
+    _exit(127);
+}
+
+int32_t shoal_spawn_tied(
+    const char *path, char *const arguments[], char *const environment[], int output) {
+    int failure[2];
+    int code = shoal_pipe(failure);
+    if (code != 0) return code;
+    const pid_t parent = getpid();
+    const pid_t process_id = fork();
+    if (process_id == 0) become_tied_child(path, arguments, environment, output, failure[1], parent);
+    code = process_id < 0 ? errno : 0;
+    close(failure[1]);
+    int child_code = 0;
+    ssize_t count = 0;
+    if (process_id > 0) {
+        do {
+            count = read(failure[0], &child_code, sizeof child_code);
+        } while (count < 0 && errno == EINTR);
+    }
+    close(failure[0]);
+    if (process_id < 0) return -code;
+    if (count <= 0) return (int32_t)process_id;
+    int status;
+    while (waitpid(process_id, &status, 0) < 0 && errno == EINTR) {
+    }
+    return -child_code;
+}
+#else
+int32_t shoal_spawn_tied(
+    const char *path, char *const arguments[], char *const environment[], int output) {
+    return shoal_spawn(path, arguments, environment, output, output);
+}
+#endif
 
 int shoal_wait_ended(int32_t process_id) {
     siginfo_t info;

@@ -28,6 +28,8 @@ package enum Limits {
     package static let queuedRequestCountMax = 256
     /// Tokens that a request may be ahead of its reader before its sequence pauses.
     package static let unacknowledgedTokenCountMax = 256
+    /// Stock workers whose traffic one node carries.
+    package static let foreignWorkerCountMax = 15
     /// Peers of one node.
     package static let peerCountMax = 512
     /// The longest that an invite may last: 30 days.

@@ -27,17 +27,20 @@ package struct EngineExit: Hashable, Sendable {
     }
 
     /// For people: "the engine was killed by signal 9 (SIGKILL)".
-    package var sentence: String {
+    package var sentence: String { sentence(of: "the engine") }
+
+    /// The same of another program.
+    package func sentence(of subject: String) -> String {
         switch cause {
-        case .exited(let code): "the engine exited with code \(code)"
-        case .signal(let number): "the engine was killed by signal \(number)\(Self.name(of: number))"
+        case .exited(let code): "\(subject) exited with code \(code)"
+        case .signal(let number): "\(subject) was killed by signal \(number)\(Self.name(of: number))"
         case .outOfMemory:
-            "the engine was ended because memory ran out; "
+            "\(subject) was ended because memory ran out; "
                 + "give this node fewer layers or a shorter context"
-        case .aborted(let message): "the engine aborted: \(message)"
-        case .device(let message): "the GPU or its driver failed the engine: \(message)"
-        case .hung(let how): "the engine hung: \(how)"
-        case .thrashing(let how): "the engine had too little memory: \(how)"
+        case .aborted(let message): "\(subject) aborted: \(message)"
+        case .device(let message): "the GPU or its driver failed \(subject): \(message)"
+        case .hung(let how): "\(subject) hung: \(how)"
+        case .thrashing(let how): "\(subject) had too little memory: \(how)"
         }
     }
 

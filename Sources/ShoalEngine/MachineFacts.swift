@@ -25,6 +25,19 @@ package enum MachineFacts {
         byteCount(shoal_resident_bytes(processID ?? 0))
     }
 
+    /// Processor time that a process has used, in seconds.
+    package static func processorSeconds(of processID: Int32) -> Double? {
+        var pulse = shoal_pulse()
+        guard shoal_process_pulse(processID, &pulse) == 0 else { return nil }
+        return Double(pulse.cpu_nanoseconds) / 1_000_000_000
+    }
+
+    /// Whether a process is stopped by a signal; nil when unknown.
+    package static func isStopped(_ processID: Int32) -> Bool? {
+        var pulse = shoal_pulse()
+        return shoal_process_pulse(processID, &pulse) == 0 ? pulse.is_stopped != 0 : nil
+    }
+
     private static func byteCount(_ value: Int64) -> ByteCount? {
         Int(exactly: value).flatMap { $0 >= 0 ? ByteCount($0) : nil }
     }

@@ -13,6 +13,7 @@ struct Routes {
     func makeRouter() -> Router<GatewayRequestContext> {
         let router = Router(context: GatewayRequestContext.self)
         router.add(middleware: ErrorMiddleware())
+        router.add(middleware: ProxyMiddleware(cluster: cluster, proxy: ServerProxy(cluster: cluster)))
         addHealth(to: router)
         addOpenAI(to: router)
         addCluster(to: router)

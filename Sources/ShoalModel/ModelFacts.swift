@@ -28,14 +28,16 @@ struct ModelFacts {
     private static let kvByteCountMax = 4 << 20
     private static let stateByteCountMax = 4 << 30
 
-    init(header: GGUFHeader, recipe: FamilyRecipe) throws(ShoalError) {
+    /// `anyFamily` guesses what a family without a recipe may lack, on the large side.
+    init(header: GGUFHeader, recipe: FamilyRecipe, anyFamily: Bool) throws(ShoalError) {
         let keys = FamilyKeys(header: header, family: recipe.family)
         family = recipe.family
         fileName = header.fileName
         layerCount = try keys.required("block_count", max: Limits.layerCountMax)
         embeddingWidth = try keys.required("embedding_length", max: ModelFacts.widthMax)
         trainedContextTokenCount = try keys.required("context_length", max: Int(Int32.max))
-        if let extra = try keys.optional("nextn_predict_layers", max: Limits.layerCountMax), extra > 0 {
+        let extra = try keys.optional("nextn_predict_layers", max: Limits.layerCountMax) ?? 0
+        if extra > 0, !anyFamily {
             throw ShoalError(
                 .unsupportedFamily,
                 "\(header.fileName): its last \(extra) layers predict further tokens, "
@@ -51,7 +53,16 @@ struct ModelFacts {
         let none = Array(repeating: ByteCount.zero, count: layerCount)
         switch recipe.memory {
         case .attention:
-            let heads = try ModelFacts.heads(keys, layerCount: layerCount, embeddingWidth: embeddingWidth)
+            let heads: Heads
+            do throws(ShoalError) {
+                heads = try ModelFacts.heads(keys, layerCount: layerCount, embeddingWidth: embeddingWidth)
+            } catch {
+                guard anyFamily else { throw error }
+                let ones = Array(repeating: 1, count: layerCount)
+                heads = Heads(
+                    headCounts: ones, headCount: 1, kvHeadCounts: ones, keyLength: embeddingWidth,
+                    valueLength: embeddingWidth)
+            }
             let bytes = heads.kvHeadCounts.map { $0 * (heads.keyLength + heads.valueLength) * 2 }
             guard bytes.allSatisfy({ $0 <= ModelFacts.kvByteCountMax }) else {
                 throw ShoalError(

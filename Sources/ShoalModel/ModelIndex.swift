@@ -53,16 +53,19 @@ package struct ModelIndex: Sendable {
         try ModelIndex(headers: [GGUFHeader.read(source, fileName: fileName)])
     }
 
-    /// Puts together the headers of all files of a model, in the order of the split.
+    /// Puts together the headers of all files of a model, in the order of the split. `anyFamily` takes families too
+    /// that the stages engine cannot run.
     /// - Throws: `malformedModel`, `unsupportedFamily`.
-    package init(headers: [GGUFHeader]) throws(ShoalError) {
+    package init(headers: [GGUFHeader], anyFamily: Bool = false) throws(ShoalError) {
         guard let first = headers.first else { throw ShoalError(.internal, "a model has at least one file") }
         try ModelIndex.checkSplit(headers)
         guard let family = try first.string("general.architecture") else {
             throw ShoalError(.malformedModel, "\(first.fileName): it has no general.architecture; is it a model?")
         }
-        let recipe = try FamilyRecipe.named(family, fileName: first.fileName)
-        let facts = try ModelFacts(header: first, recipe: recipe)
+        let recipe =
+            anyFamily
+            ? FamilyRecipe.unproven(family) : try FamilyRecipe.named(family, fileName: first.fileName)
+        let facts = try ModelFacts(header: first, recipe: recipe, anyFamily: anyFamily)
         let tensors = try ModelIndex.tensors(of: headers, layerCount: facts.layerCount)
         guard let embedding = tensors.first(where: { $0.role == .embedding }) else {
             throw ShoalError(.malformedModel, "\(first.fileName): the tensor token_embd.weight is missing")

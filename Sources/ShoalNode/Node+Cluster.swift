@@ -109,7 +109,8 @@ extension Node: ClusterService {
             NodeAnnouncement(
                 id: id, name: configuration.name, linkAddress: advertisedAddress, apiAddress: configuration.apiAddress,
                 threadCount: configuration.threadCount, memoryTotal: MachineFacts.memoryTotal ?? .zero,
-                memoryAvailable: limited ?? available, shoalVersion: ShoalVersion.current, speed: speed))
+                memoryAvailable: limited ?? available, shoalVersion: ShoalVersion.current, rpc: rpcCapability,
+                speed: speed))
     }
 
     /// What stages on this node hold, as their heads report it.

@@ -35,10 +35,13 @@ extension Node {
             return .done
         case .planInstance(let wish): return .order(try await order(for: wish))
         case .reportInstance(let instance):
-            guard let head = heads[instance] else {
+            guard let head = heads.any(instance) else {
                 throw ShoalError(.notFound, "node \(configuration.name) heads no instance \(instance)")
             }
             return .instance(await head.report())
+        case .prepareWorker(let assignment):
+            return .workerPrepared(try await prepareWorker(assignment, from: link))
+        case .inspectWorker(let instance, let stage): return .worker(try await inspectWorker(instance, stage))
         case .engineLogs(let instance): return .engineLogs(await ownEngineLogs(of: instance))
         case .traces(let request): return .traces(await ownTraces(of: request))
         case .dialBack(let order):
@@ -117,6 +120,7 @@ extension Node {
         let stage = stages.removeValue(forKey: instance)
         stageHeads[instance] = nil
         await stage?.unload()
+        await unloadWorkers(instance)
     }
 
     /// As `unloadStage`, without waiting for the engine's end.
@@ -150,11 +154,11 @@ extension Node {
     private func tellHead(_ notice: StageNotice, _ instance: InstanceID, stageIndex: Int) async {
         switch notice {
         case .progress(let generation, let fraction):
-            await heads[instance]?.stageProgressed(stageIndex, generation: generation, fraction: fraction)
+            await heads.any(instance)?.stageProgressed(stageIndex, generation: generation, fraction: fraction)
         case .lost(let generation, let error):
-            await heads[instance]?.stageLost(stageIndex, generation: generation, error: error)
+            await heads.any(instance)?.stageLost(stageIndex, generation: generation, error: error)
         case .disconnected(let generation, let error):
-            await heads[instance]?.dataLinkLost(after: stageIndex, generation: generation, error: error)
+            await heads.any(instance)?.dataLinkLost(after: stageIndex, generation: generation, error: error)
         }
     }
 
@@ -162,7 +166,7 @@ extension Node {
     private func tellHead(
         _ notice: StageNotice, _ instance: InstanceID, stageIndex: Int, from link: ControlLink
     ) async {
-        guard let stages = heads[instance]?.order.stages, stages.indices.contains(stageIndex),
+        guard let stages = heads.any(instance)?.order.stages, stages.indices.contains(stageIndex),
             stages[stageIndex].node == link.peer.nodeID
         else { return }
         await tellHead(notice, instance, stageIndex: stageIndex)

@@ -17,6 +17,10 @@ extension Node: InferenceService {
         // misbehaves.
         let (events, continuation) = AsyncStream.makeStream(
             of: GenerationEvent.self, bufferingPolicy: .bufferingNewest(RequestStreams.undeliveredEventCountMax))
+        guard instance.engine == .stages else {
+            throw ShoalError(
+                .invalidRequest, "\(instance.model) is computed by llama-server, which takes requests as HTTP only")
+        }
         if let head = heads[instance.id] {
             return try await generate(request, on: head, events, continuation)
         }

@@ -22,8 +22,11 @@ extension Node {
                 .notFound, "there is no node and no instance \"\(nodeOrInstance)\"; shoal nodes and shoal ps list them")
         }
         var logs: [EngineLogReport] = []
-        for stage in instance.stages { logs += try await engineLogs(on: stage.node, of: instance.id) }
-        return logs
+        var asked: Set<NodeID> = []
+        for node in [instance.head] + instance.stages.map(\.node) where asked.insert(node).inserted {
+            logs += try await engineLogs(on: node, of: instance.id)
+        }
+        return logs.sorted { $0.stageIndex < $1.stageIndex }
     }
 
     private func engineLogs(on node: NodeID, of instance: InstanceID?) async throws(ShoalError) -> [EngineLogReport] {
@@ -39,6 +42,14 @@ extension Node {
         var logs: [EngineLogReport] = []
         for (id, stage) in stages.sorted(by: { $0.key < $1.key }) where instance == nil || id == instance {
             if let log = await stage.log(nodeName: configuration.name) { logs.append(log) }
+        }
+        for (id, stages) in workers.sorted(by: { $0.key < $1.key }) where instance == nil || id == instance {
+            for (_, worker) in stages.sorted(by: { $0.key < $1.key }) {
+                if let log = await worker.log() { logs.append(log) }
+            }
+        }
+        for head in heads.all where instance == nil || head.order.id == instance {
+            if let log = await (head as? RPCHead)?.serverLog() { logs.append(log) }
         }
         return logs
     }

@@ -58,6 +58,7 @@ extension Node {
                 return
             }
             await stage.accept(connection, generation: generation)
+        case .tunnel(let instance, let target): acceptTunnel(connection, instance, target)
         // They never come here: see `take`.
         case .probe, .reversed, .relay: connection.close(because: nil)
         }
@@ -146,6 +147,7 @@ extension Node {
             await withDiscardingTaskGroup { group in
                 for head in heads.all { group.addTask { await head.refresh() } }
             }
+            await closeUnusedForwarders()
         }
     }
 

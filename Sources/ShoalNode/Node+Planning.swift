@@ -6,7 +6,9 @@ import ShoalReach
 /// Where a model's layers go, from what the nodes say of themselves.
 extension Node {
     package func plan(_ request: LoadRequest) async throws(ShoalError) -> PlanReport {
-        try report(planRequest(request, try await models.open(request.model)), request)
+        let model = try await models.open(request.model)
+        if let planned = try rpcPlanned(request, model) { return planned.plan }
+        return try report(planRequest(request, model), request)
     }
 
     /// A plan that can be carried out.
@@ -18,6 +20,7 @@ extension Node {
                 .invalidRequest,
                 "\(imagined.name) does not exist; shoal plan shows what it would change, but it can hold nothing")
         }
+        if let planned = try rpcPlanned(request, model) { return planned }
         let planRequest = try planRequest(request, model)
         let plan = try report(planRequest, request)
         var order = InstanceOrder(

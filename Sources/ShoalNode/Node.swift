@@ -7,6 +7,7 @@ package import ShoalEngine
 import ShoalLinks
 import ShoalMembership
 import ShoalTrust
+import ShoalTunnel
 import ShoalWire
 
 /// One running daemon: its links, the stages it holds and the instances it heads.
@@ -37,12 +38,22 @@ package actor Node {
     nonisolated let relays: RelayDesk
     nonisolated let memory: PeerMemory
 
+    /// Nil where llama.cpp's programs are missing.
+    nonisolated let llamaTools: LlamaTools?
+
     var peers = PeerTable()
     var reach: ReachState
     /// How the last connection to each node came about.
     var routes: [NodeID: LinkRoute] = [:]
     var stages: [InstanceID: StageHost] = [:]
-    /// Which node heads the stages held here.
+    /// Stock workers that run here, or whose traffic goes through here, by stage.
+    var workers: [InstanceID: [Int: RPCWorkerHost]] = [:]
+    /// Ways to llama-servers of other nodes.
+    var serverForwarders: [InstanceID: LoopbackForwarder] = [:]
+    var rpcCapability: RPCCapability?
+    /// Weights that came over the network.
+    var keptPieces: PieceCache?
+    /// Which node heads the stages and workers held here.
     var stageHeads: [InstanceID: NodeID] = [:]
     /// Instances whose head unloaded them here, oldest first: a `prepareStage` that was under way comes too late.
     var unloadedInstances: [InstanceID] = []
@@ -81,6 +92,7 @@ package actor Node {
         self.launcher = launcher
         self.logger = logger
         models = ModelLibrary(folders: configuration.modelFolders)
+        llamaTools = configuration.llamaTools.map { LlamaTools(paths: $0) }
         dataLoop = MultiThreadedEventLoopGroup.singleton.next()
         probeLoop = MultiThreadedEventLoopGroup.singleton.next()
         let (memory, notice) = PeerMemory.open(in: configuration.dataDirectory, eventLoop: dataLoop, logger: logger)
@@ -108,6 +120,7 @@ package actor Node {
             group.addTask { await self.announceRegularly() }
             group.addTask { await self.refreshRegularly() }
             group.addTask { await self.handleInbox() }
+            group.addTask { await self.learnCapabilities() }
             group.addTask { await self.spreadMembership() }
             group.addTask { await self.keeper.run(for: self, isAlone: self.expectsNobody) }
             group.addTask { await self.keepMembershipStored() }
@@ -171,7 +184,9 @@ package actor Node {
         for head in heads.all { heads.remove(head.order.id) }
         ownReports = [:]
         ownership = [:]
-        for instance in Array(stages.keys) { await unloadStage(instance) }
+        for instance in Set(stages.keys).union(workers.keys) { await unloadStage(instance) }
+        for forwarder in serverForwarders.values { forwarder.close() }
+        serverForwarders = [:]
         for task in unloadTasks.values { await task.value }
         for link in peers.connected.values.flatMap(\.links) {
             link.close(because: ShoalError(.linkLost, "node \(configuration.name) shut down"))

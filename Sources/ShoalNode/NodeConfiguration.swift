@@ -1,4 +1,5 @@
 package import ShoalCore
+package import ShoalLaunch
 package import ShoalMembership
 package import ShoalTrust
 
@@ -30,6 +31,14 @@ package struct NodeConfiguration: Sendable {
     package var measuresSpeed: Bool
     /// Folders searched for models, besides the paths that requests name.
     package var modelFolders: [String]
+    /// llama.cpp's own programs, for the rpc engine; nil where there are none.
+    package var llamaTools: LlamaToolPaths?
+    /// HOST:PORT of `ggml-rpc-server`s that run without Shoal, whose traffic this node carries.
+    package var foreignWorkers: [String]
+    /// Between the last worker's readiness and the start of llama-server.
+    package var settleDuration: Duration
+    /// Whether every step of a recovery is logged.
+    package var explainsRecovery: Bool
     package var limits: NodeLimits
     /// Called after the node took note of something that may show in its reports. Any thread; must not block.
     package var onChange: @Sendable () -> Void
@@ -48,6 +57,10 @@ package struct NodeConfiguration: Sendable {
         discovers = false
         measuresSpeed = false
         modelFolders = []
+        llamaTools = nil
+        foreignWorkers = []
+        settleDuration = .zero
+        explainsRecovery = false
         limits = NodeLimits()
         onChange = {}
     }
@@ -101,6 +114,16 @@ package struct NodeLimits: Sendable {
     package var microBatchesInFlightMax = 64
     package var microBatchTokenCountMax = 512
     package var promptChunkTokenCountMax = 512
+    /// For starting and verifying a worker.
+    package var workerDeadline: Duration = .seconds(90)
+    /// When an instance of the rpc engine counts as hung.
+    package var watchdog = ComputeWatchdog.Configuration()
+    /// How patiently one is brought up and recovered.
+    package var rpcLifecycle = RPCLifecycleConfiguration()
+    /// A process of an instance that a signal stopped may stay so, before it is taken for frozen.
+    package var frozenProcessGrace: Duration = .seconds(3)
+    /// Weights that came over the network, kept for the next time.
+    package var pieceCacheByteCountMax = 16 << 30
 
     package init() {}
 }

@@ -48,7 +48,9 @@ package struct ModelFingerprint: Sendable, Hashable, Codable, CustomStringConver
     package func findCopy(in folders: ModelFolders, likelyPath: String? = nil) -> String? {
         let candidates = (likelyPath.map { [$0] } ?? []) + folders.models().map(\.path)
         return candidates.first { path in
-            guard let model = try? StoredModel.open(path: path), model.byteCount == byteCount else { return false }
+            guard let model = try? StoredModel.open(path: path, anyFamily: true), model.byteCount == byteCount else {
+                return false
+            }
             return (try? ModelFingerprint(of: model)) == self
         }
     }

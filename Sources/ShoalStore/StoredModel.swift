@@ -12,8 +12,9 @@ package struct StoredModel: Sendable {
     package var byteCount: ByteCount { ByteCount(files.reduce(0) { $0 + $1.byteCount }) }
 
     /// Opens a model by the path of any of its files; the others of a split model are found beside it by name.
+    /// `anyFamily` opens those too that the stages engine cannot run.
     /// - Throws: `fileUnreadable`, `malformedModel`, `unsupportedFamily`; each names the file.
-    package static func open(path: String) throws(ShoalError) -> StoredModel {
+    package static func open(path: String, anyFamily: Bool = false) throws(ShoalError) -> StoredModel {
         var files: [FileBytes] = []
         var headers: [GGUFHeader] = []
         for path in paths(ofModelAt: path) {
@@ -21,7 +22,7 @@ package struct StoredModel: Sendable {
             headers.append(try GGUFHeader.read(file, fileName: path))
             files.append(file)
         }
-        return StoredModel(files: files, index: try ModelIndex(headers: headers))
+        return StoredModel(files: files, index: try ModelIndex(headers: headers, anyFamily: anyFamily))
     }
 
     /// The files of the model that `path` belongs to: itself, or all files of the split its name tells of.

@@ -44,10 +44,13 @@ enum EngineExecutable {
     private static let buildByteCountMax = 128
     private static let buildDeadlineSeconds = 3.0
 
-    private static func besideThisProgram() -> String {
+    private static func besideThisProgram() -> String { ownFolder + "/shoal-engine" }
+
+    /// Where this program is.
+    static var ownFolder: String {
         let own =
             (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? CommandLine.arguments[0]
-        guard let slash = own.lastIndex(of: "/") else { return "shoal-engine" }
-        return own[..<slash] + "/shoal-engine"
+        guard let slash = own.lastIndex(of: "/") else { return "." }
+        return String(own[..<slash])
     }
 }

@@ -22,6 +22,10 @@ func runNode(_ settings: ServeSettings, logger: Logger) async throws {
     configuration.discovers = settings.discovers
     configuration.measuresSpeed = true
     configuration.modelFolders = settings.modelDirectories
+    configuration.llamaTools = LlamaExecutables.find(settings.llamaBinDirectory)
+    configuration.foreignWorkers = settings.rpcWorkers.map(\.description)
+    configuration.settleDuration = .seconds(settings.rpcSettleSeconds)
+    configuration.explainsRecovery = settings.debugsRecovery
     let engine = try EngineExecutable.path()
     configuration.llamaBuild = await EngineExecutable.build(of: engine)
     let launcher = ProcessEngineLauncher(

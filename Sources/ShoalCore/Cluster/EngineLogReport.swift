@@ -36,6 +36,8 @@ package struct EngineLogReport: Hashable, Sendable, Codable {
     package var launch: LaunchRecord?
     /// Oldest first.
     package var lines: [String]
+    /// What it is, where it is not a stage's engine: "llama-server", "ggml-rpc-server".
+    package var program: String?
 
     package init(
         instance: InstanceID, model: String, nodeName: String, stageIndex: Int, processID: Int32?,

@@ -101,6 +101,7 @@ package struct PlanReport: Hashable, Sendable, Codable {
     package var prediction: PlanPrediction?
     /// Why this placement, and why not others: sentences.
     package var reasons: [String]
+    package var engine = EngineKind.stages
     /// Other placements that fit, best first; at most `alternativeCountMax`.
     package var alternatives: [Alternative]
 

@@ -40,6 +40,8 @@ package struct NodeReport: Hashable, Sendable, Codable {
 package enum InstancePhase: String, Sendable, Codable, CaseIterable {
     /// `waiting` is of a model that should run and has no instance yet.
     case waiting, placing, starting, loading, warming, ready, recovering, draining, failed, stopped
+    /// Of the rpc engine: workers are looked at once more; llama-server was started; it takes its devices.
+    case verifying, launching, handshaking
 
     /// Whether requests are admitted.
     package var isServing: Bool { self == .ready }
@@ -72,6 +74,8 @@ package struct StageReport: Hashable, Sendable, Codable {
     /// Sequences that hold KV cells in this stage for a request; those kept as prefixes for later ones are not.
     package var sequencesInUse: [SequenceID]
     package var problem: String?
+    /// Of the rpc engine's workers; nil for stages and for what the head computes itself.
+    package var worker: RPCWorkerReport?
 
     package init(node: NodeID, nodeName: String, layers: LayerRange, phase: InstancePhase, weightBytes: ByteCount) {
         self.node = node
@@ -118,6 +122,9 @@ package struct InstanceReport: Hashable, Sendable, Codable {
     package var createdUnixSeconds: Int
     /// In order; the last one is the present.
     package var phases: [PhaseReport]
+    package var engine = EngineKind.stages
+    /// Counts restarts of what computes the instance.
+    package var generation: UInt32 = 0
 
     package init(
         id: InstanceID, model: String, family: String, head: NodeID, headName: String, phase: InstancePhase,
@@ -178,6 +185,10 @@ package struct LoadRequest: Hashable, Sendable, Codable {
     /// Per request, not shared between requests. Nil: the model's own, at most 4096.
     package var contextTokenCount: Int?
     package var sequenceCountMax: Int?
+    /// Nil: the stages engine where it supports the model's family, else the rpc engine.
+    package var engine: EngineKind?
+    /// For the rpc engine alone.
+    package var rpc: RPCOptions?
     /// Nil: the least time per token.
     package var objective: PlanObjective?
     /// Nodes, by name or id, that the planner must not use.

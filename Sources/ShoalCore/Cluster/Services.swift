@@ -50,6 +50,25 @@ package protocol ClusterService: Sendable {
     func links() async throws(ShoalError) -> ReachReport
     /// What is wrong with the cluster and what to do about it.
     func doctor() async throws(ShoalError) -> DoctorReport
+
+    /// Where the llama-server of an instance is reached from this process, whichever node runs it. Throws `notFound`,
+    /// and `unavailable` while it does not run.
+    func serverAddress(of instance: InstanceID) async throws(ShoalError) -> ServerAddress
+}
+
+/// A node that measures no links says so instead of showing an empty matrix.
+extension ClusterService {
+    package func serverAddress(of instance: InstanceID) async throws(ShoalError) -> ServerAddress {
+        throw ShoalError(.notFound, "there is no instance \(instance) of the rpc engine")
+    }
+
+    package func links() async throws(ShoalError) -> ReachReport {
+        throw ShoalError(.unavailable, "this node does not measure its links")
+    }
+
+    package func doctor() async throws(ShoalError) -> DoctorReport {
+        throw ShoalError(.unavailable, "this node does not measure its links, so there is nothing to diagnose")
+    }
 }
 
 /// The events of one answer, for one reader.

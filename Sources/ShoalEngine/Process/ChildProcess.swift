@@ -24,6 +24,8 @@ final class ChildProcess: Sendable {
         var path: String
         var arguments: [String]
         var environment: [String: String]
+        /// Stock programs have no socket to us: both their outputs are the log, and they end with this process.
+        var isStock = false
     }
 
     private struct State {
@@ -109,8 +111,11 @@ final class ChildProcess: Sendable {
         let killCount = shoal_out_of_memory_kill_count()
         let arguments = CStringList([program.path] + program.arguments)
         let environment = CStringList(program.environment.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" })
-        let processID = shoal_spawn(
-            program.path, arguments.pointer, environment.pointer, pairs.socket[1], pairs.standardError[1])
+        let processID =
+            program.isStock
+            ? shoal_spawn_tied(program.path, arguments.pointer, environment.pointer, pairs.standardError[1])
+            : shoal_spawn(
+                program.path, arguments.pointer, environment.pointer, pairs.socket[1], pairs.standardError[1])
         closeDescriptor(pairs.socket[1])
         closeDescriptor(pairs.standardError[1])
         guard processID > 0 else {

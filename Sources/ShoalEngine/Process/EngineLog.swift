@@ -8,15 +8,17 @@ final class EngineLog: Sendable {
     }
 
     private let state: Mutex<State>
+    private let onLine: @Sendable (String) -> Void
 
-    /// `path` nil keeps the tail only.
-    init(path: String?, byteCountMax: Int) {
+    /// `path` nil keeps the tail only. `onLine` gets each line, in order, on the thread that reads; it must not block.
+    init(path: String?, byteCountMax: Int, onLine: @escaping @Sendable (String) -> Void = { _ in }) {
         state = Mutex(State(file: path.map { RotatingFile(path: $0, byteCountMax: byteCountMax) }))
+        self.onLine = onLine
     }
 
     func append(_ bytes: UnsafeRawBufferPointer) {
         state.withLock { state in
-            state.tail.append(bytes)
+            state.tail.append(bytes, onLine: onLine)
             state.file?.write(bytes)
         }
     }

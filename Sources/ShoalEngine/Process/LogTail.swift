@@ -6,11 +6,13 @@ struct LogTail {
     private(set) var lines: [String] = []
     private var partial: [UInt8] = []
 
-    /// Splits at line feeds; what a line has too much is dropped. Bytes that are no UTF-8 are replaced.
-    mutating func append(_ bytes: UnsafeRawBufferPointer) {
+    /// Splits at line feeds; what a line has too much is dropped. Bytes that are no UTF-8 are replaced. `onLine` gets
+    /// each line that ends.
+    mutating func append(_ bytes: UnsafeRawBufferPointer, onLine: (String) -> Void = { _ in }) {
         for byte in bytes {
             if byte == UInt8(ascii: "\n") {
                 endLine()
+                if let line = lines.last { onLine(line) }
             } else if partial.count < Self.lineByteCountMax {
                 partial.append(byte)
             }

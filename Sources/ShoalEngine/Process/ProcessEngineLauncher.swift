@@ -2,12 +2,6 @@ package import NIOCore
 package import ShoalCore
 package import ShoalLinks
 
-#if canImport(FoundationEssentials)
-    internal import FoundationEssentials
-#else
-    internal import Foundation
-#endif
-
 /// Starts `shoal-engine` as a child process, which gets one end of a socket pair as its standard input and output.
 package struct ProcessEngineLauncher: EngineLauncher {
     /// How engines are started, bounded and ended.
@@ -49,7 +43,9 @@ package struct ProcessEngineLauncher: EngineLauncher {
         label: String, eventLoop: any EventLoop, receiver: any FrameReceiver,
         onLoadProgress: @escaping @Sendable (Double) -> Void
     ) async throws(ShoalError) -> any EngineHandle {
-        let log = EngineLog(path: try logPath(label), byteCountMax: configuration.logByteCountMax)
+        let log = EngineLog(
+            path: try EngineLogFile.path(label, in: configuration.logDirectory),
+            byteCountMax: configuration.logByteCountMax)
         let program = ChildProcess.Program(
             path: configuration.executablePath, arguments: configuration.arguments,
             environment: configuration.environment)
@@ -88,17 +84,6 @@ package struct ProcessEngineLauncher: EngineLauncher {
             await session.waitForEnd()
             throw error.during("starting the engine \(configuration.executablePath)").with(lastLogLine: log.lines.last)
         }
-    }
-
-    private func logPath(_ label: String) throws(ShoalError) -> String? {
-        guard let folder = configuration.logDirectory else { return nil }
-        do {
-            try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-        } catch {
-            throw ShoalError(.engineLost, "the folder for engine logs, \(folder), cannot be made: \(error)")
-        }
-        let safe = label.map { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "-") ? $0 : "_" }
-        return "\(folder)/engine-\(String(safe)).log"
     }
 }
 

@@ -10,12 +10,23 @@ extension LoadRequest {
             layers: try LoadRequest.layers(fields),
             contextTokenCount: try fields.integer("contextTokenCount", in: 1...Limits.contextTokenCountMax),
             sequenceCountMax: try fields.integer("sequenceCountMax", in: 1...Limits.sequenceCountMax))
+        engine = try LoadRequest.engine(fields)
+        if let options = try fields.fields("rpc") { rpc = try RPCOptions(options) }
         objective = try LoadRequest.objective(fields)
         excludedNodes = try LoadRequest.nodeNames(fields)
         imaginedNodes = try LoadRequest.imaginedNodes(fields)
         wire = try LoadRequest.wire(fields)
         speculation = try fields.speculation()
         promptTokenCount = try fields.integer("promptTokenCount", in: 1...Limits.contextTokenCountMax)
+    }
+
+    private static func engine(_ fields: RequestFields) throws(RequestError) -> EngineKind? {
+        guard let name = try fields.string("engine") else { return nil }
+        guard let engine = EngineKind(rawValue: name) else {
+            let known = EngineKind.allCases.map(\.rawValue).joined(separator: " or ")
+            throw fields.refuse("engine", "is \"\(name)\"; it must be \(known)")
+        }
+        return engine
     }
 
     private static func objective(_ fields: RequestFields) throws(RequestError) -> PlanObjective? {
@@ -103,5 +114,30 @@ extension LoadRequest {
             let layers = LayerRange(first: first, end: end)
         else { throw fields.refuse("layers", "must be {\"first\": F, \"end\": E} with F below E") }
         return Assignment(nodeName: name, layers: layers)
+    }
+}
+
+extension RPCOptions {
+    /// Reads "rpc" of a load request; everything may be absent.
+    fileprivate init(_ fields: RequestFields) throws(RequestError) {
+        self.init()
+        let tokens = 1...Limits.contextTokenCountMax
+        multimodalProjectorPath = try fields.string("multimodalProjectorPath")
+        servesEmbeddings = try fields.boolean("servesEmbeddings") ?? false
+        servesReranking = try fields.boolean("servesReranking") ?? false
+        batchTokenCount = try fields.integer("batchTokenCount", in: tokens)
+        microBatchTokenCount = try fields.integer("microBatchTokenCount", in: tokens)
+        isVerbose = try fields.boolean("isVerbose") ?? false
+        headName = try fields.string("headName")
+        let words = try fields.array("arguments") ?? []
+        guard words.count <= RPCOptions.argumentCountMax else {
+            throw fields.refuse("arguments", "has \(words.count) words; at most \(RPCOptions.argumentCountMax) work")
+        }
+        for word in words {
+            guard case .string(let text) = word else {
+                throw fields.refuse("arguments", "must be an array of strings")
+            }
+            arguments.append(text)
+        }
     }
 }

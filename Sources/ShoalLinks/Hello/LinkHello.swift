@@ -9,6 +9,8 @@ package struct LinkHello: Sendable, Codable, Hashable {
         /// Micro-batches of one boundary of one instance; `boundary` is the index of the stage they go to, and the
         /// stage count for outputs on their way to the head.
         case data(instance: InstanceID, generation: UInt32, boundary: Int)
+        /// The bytes of one connection of a stock program, in place of frames once the hellos are exchanged.
+        case tunnel(instance: InstanceID, TunnelTarget)
         /// Whatever the node that made the token waits for: it could not dial by itself.
         case reversed(LinkToken)
         /// One half of a connection between two other nodes; frames end with the hellos, and the bytes that follow are
@@ -16,6 +18,14 @@ package struct LinkHello: Sendable, Codable, Hashable {
         case relay(LinkToken)
         /// Measurements: `ping` frames with payload and their answers.
         case probe
+    }
+
+    /// Where the bytes of a tunnel go on the node that accepts it.
+    package enum TunnelTarget: Sendable, Codable, Hashable {
+        /// The rpc-server that serves this stage of the instance.
+        case worker(stage: Int)
+        /// The instance's llama-server.
+        case server
     }
 
     package var protocolNumber: UInt8

@@ -147,7 +147,7 @@ package struct ObservedInstance: Hashable, Sendable, Codable {
     /// Whether it holds its slot: on the way to serve, or serving.
     package var ownsSlot: Bool {
         switch phase {
-        case .placing, .starting, .loading, .warming, .ready, .recovering: true
+        case .placing, .starting, .verifying, .launching, .handshaking, .loading, .warming, .ready, .recovering: true
         case .waiting, .draining, .failed, .stopped: false
         }
     }

@@ -71,6 +71,10 @@ package struct FamilyRecipe: Sendable, Hashable {
 
     private static let table = Dictionary(uniqueKeysWithValues: all.map { ($0.family, $0) })
 
+    /// What is assumed of a family without a row, for engines that need none: attention in every layer. For the sizes
+    /// of the model only.
+    static func unproven(_ family: String) -> FamilyRecipe { table[family] ?? FamilyRecipe(family: family) }
+
     /// The row of a family. Throws `unsupportedFamily` with the list of those that have one.
     package static func named(_ family: String, fileName: String) throws(ShoalError) -> FamilyRecipe {
         guard let recipe = table[family] else {

@@ -41,13 +41,15 @@ package struct InstanceOrder: Sendable, Codable, Hashable {
     package var id: InstanceID
     package var model: ModelReference
     package var family: String
-    /// In pipeline order; the last one's node is the head.
+    /// In pipeline order; the last one's node is the head, unless `rpc` names another.
     package var stages: [StageOrder]
     /// Per sequence.
     package var contextTokenCount: Int
     package var sequenceCountMax: Int
     package var speculation: SpeculationMode
     package var createdUnixSeconds: Int
+    /// Set for the rpc engine: then the head is the node named there.
+    package var rpc: RPCOrder?
     /// What the stages hand to each other.
     package var wire = BoundaryFormat.f32
 
@@ -64,6 +66,15 @@ package struct InstanceOrder: Sendable, Codable, Hashable {
         self.speculation = speculation
         self.createdUnixSeconds = createdUnixSeconds
     }
+}
+
+extension InstanceOrder {
+    package var engine: EngineKind { rpc == nil ? .stages : .rpc }
+
+    /// Nil in an order without stages, which no node accepts.
+    package var head: NodeID? { rpc?.head ?? stages.last?.node }
+
+    package var headName: String { rpc?.headName ?? stages.last?.nodeName ?? "?" }
 }
 
 /// What a head asks of a node that holds one of its stages. Asking again with a higher generation makes the stage ready
@@ -120,6 +131,9 @@ package enum ControlRequest: Sendable, Codable {
     case generate(GenerationRequest, InstanceID)
     /// Of the stages held by the receiver; nil means of all instances.
     case engineLogs(InstanceID?)
+    /// Start a stock worker, or verify one that runs.
+    case prepareWorker(RPCWorkerAssignment)
+    case inspectWorker(InstanceID, stage: Int)
     /// Of requests that a head on the receiver computed; nil means all that are remembered.
     case traces(RequestID?)
     case dialBack(DialBack)
@@ -135,6 +149,8 @@ package enum ControlReply: Sendable, Codable {
     case instance(InstanceReport)
     case order(InstanceOrder)
     case engineLogs([EngineLogReport])
+    case workerPrepared(RPCWorkerPrepared)
+    case worker(RPCWorkerSnapshot)
     case traces([TraceReport])
 }
 
@@ -176,6 +192,8 @@ package struct NodeAnnouncement: Sendable, Codable, Hashable {
     /// What a new stage could take: the machine's available memory, or what is left of `--memory`.
     package var memoryAvailable: ByteCount
     package var shoalVersion: String
+    /// What this node has for the rpc engine; nil while it is not known.
+    package var rpc: RPCCapability?
     package var protocolNumber = ShoalVersion.protocolNumber
     /// What its engines are built from; empty when not known.
     package var engineBuild = ""

@@ -19,13 +19,14 @@ extension InstanceOrder {
                 .invalidRequest,
                 "the number of sequences is \(sequenceCountMax); it must be 1 to \(Limits.sequenceCountMax)")
         }
+        try rpc?.validate(stageCount: stages.count)
     }
 
     /// What is known before the head has begun.
     func report(headName: String) -> InstanceReport {
         InstanceReport(
-            id: id, model: model.name, family: family, head: stages[stages.count - 1].node, headName: headName,
-            phase: .placing,
+            id: id, model: model.name, family: family, head: head ?? stages[stages.count - 1].node,
+            headName: headName, phase: .placing,
             stages: stages.map {
                 StageReport(
                     node: $0.node, nodeName: $0.nodeName, layers: $0.layers, phase: .placing,
@@ -33,6 +34,20 @@ extension InstanceOrder {
             },
             contextTokenCount: contextTokenCount, sequenceCountMax: sequenceCountMax,
             createdUnixSeconds: createdUnixSeconds)
+    }
+}
+
+extension RPCOrder {
+    /// Throws `invalidPlacement`, `invalidRequest`.
+    func validate(stageCount: Int) throws(ShoalError) {
+        let named = foreignAddresses.keys + [localStage].compactMap { $0 }
+        guard named.allSatisfy({ (0..<stageCount).contains($0) }), foreignAddresses[localStage ?? -1] == nil else {
+            throw ShoalError(.invalidPlacement, "an order for the rpc engine names stages that it does not have")
+        }
+        let words = options.arguments + [options.multimodalProjectorPath, options.headName].compactMap { $0 }
+        guard words.count <= RPCOptions.argumentCountMax + 2,
+            words.allSatisfy({ $0.utf8.count <= RPCOptions.argumentByteCountMax && !$0.contains("\0") })
+        else { throw ShoalError(.invalidRequest, "too many or too long words for llama-server") }
     }
 }
 

@@ -219,7 +219,7 @@ extension Node {
         case .reversed(let token): reversals.arrived(connection, from: hello.nodeID, token: token)
         case .relay(let token): relays.join(connection, from: hello.nodeID, token: token)
         case .probe: connection.start(ProbeResponder())
-        case .control, .data:
+        case .control, .data, .tunnel:
             // Refused when the node has ended.
             if !inbox.post(.linkAccepted(connection, hello)) { connection.close(because: nil) }
         }

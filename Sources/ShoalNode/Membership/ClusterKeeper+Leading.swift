@@ -18,7 +18,7 @@ extension ClusterKeeper {
     private func plan(_ ticket: PlanTicket) async {
         do throws(ShoalError) {
             let order = try await order(for: ticket.wish, knownBy: nil)
-            guard let head = order.stages.last?.node else { throw ShoalError(.internal, "the plan has no stages") }
+            guard let head = order.head else { throw ShoalError(.internal, "the plan has no stages") }
             guard desired.planned(ticket, instance: order.id, head: head) else { return }
             orders[order.id] = order
             isReconcileDue = true

@@ -14,7 +14,7 @@ extension ClusterKeeper {
         guard term == member.term else { throw staleTerm }
         // Somebody else may have asked for the same model meanwhile.
         guard !isSlotTaken(wish.slot) else { return try await existing(wish) }
-        guard let head = order.stages.last?.node else { throw ShoalError(.internal, "the plan has no stages") }
+        guard let head = order.head else { throw ShoalError(.internal, "the plan has no stages") }
         for failed in desired.observed where failed.instance.slot == wish.slot {
             run { await $0.end(failed.instance.id, on: failed.head, term) }
         }

@@ -35,7 +35,7 @@ extension Node {
     }
 
     private func startHead(_ order: InstanceOrder, _ owner: HeadOwnership) async throws(ShoalError) -> InstanceReport {
-        if let head = heads[order.id] { return owned(await head.report()) }
+        if let head = heads.any(order.id) { return owned(await head.report()) }
         // Another instance of the slot: this node's report has not reached the leader, which will see it.
         if let running = ownReports.values.first(where: { $0.slot == "\(owner.wish.slot)" && $0.phase.isAlive }),
             ownership[running.id]?.drainDeadline == nil
@@ -43,7 +43,10 @@ extension Node {
             return running
         }
         try requireRoom(for: order)
-        let head = HeadService(order: order, node: self)
+        let head: any InstanceHead =
+            if let rpc = order.rpc { RPCHead(order: order, rpc: rpc, node: self) } else {
+                HeadService(order: order, node: self)
+            }
         heads.insert(head, for: order.id)
         ownership[order.id] = owner
         ownReports[order.id] = owned(order.report(headName: configuration.name))
@@ -59,9 +62,8 @@ extension Node {
         guard !endedInstances.contains(order.id) else {
             throw ShoalError(.cancelled, "instance \(order.id) was stopped before it began")
         }
-        guard order.stages.last?.node == id else {
-            throw ShoalError(
-                .invalidPlacement, "node \(configuration.name) does not hold the last stage of \(order.id)")
+        guard order.head == id else {
+            throw ShoalError(.invalidPlacement, "node \(configuration.name) is not the head of \(order.id)")
         }
         guard heads.all.count < Limits.instanceCountMax else {
             throw ShoalError(
@@ -74,7 +76,7 @@ extension Node {
             if endedInstances.count >= Limits.instanceCountMax { endedInstances.removeFirst() }
             endedInstances.append(instance)
         }
-        guard let head = heads[instance] else {
+        guard let head = heads.any(instance) else {
             throw ShoalError(.notFound, "node \(configuration.name) heads no instance \(instance)")
         }
         await head.stop(ShoalError(.unavailable, "the instance was stopped"))
@@ -83,7 +85,7 @@ extension Node {
 
     /// Another instance serves, or nobody wants this one: what runs may end, for a while.
     private func drainHead(_ instance: InstanceID) async throws(ShoalError) {
-        guard let head = heads[instance] else {
+        guard let head = heads.any(instance) else {
             throw ShoalError(.notFound, "node \(configuration.name) heads no instance \(instance)")
         }
         guard ownership[instance]?.drainDeadline == nil else { return }
@@ -99,7 +101,7 @@ extension Node {
 
     private func stopDrained() async {
         for (instance, owner) in ownership {
-            guard let deadline = owner.drainDeadline, let head = heads[instance],
+            guard let deadline = owner.drainDeadline, let head = heads.any(instance),
                 !endedInstances.contains(instance)
             else { continue }
             let report = await head.report()
@@ -130,7 +132,7 @@ extension Node {
     }
 
     func headEnded(_ instance: InstanceID) {
-        guard heads[instance] != nil else { return }
+        guard heads.any(instance) != nil else { return }
         heads.remove(instance)
         ownReports[instance] = nil
         ownership[instance] = nil

@@ -13,12 +13,21 @@ struct ModelLibrary: Sendable {
     @concurrent func open(_ model: String) async throws(ShoalError) -> OpenedModel {
         let folders = folders
         return try await Self.onFileThread { () throws(ShoalError) in
-            let stored = try StoredModel.open(path: folders.path(of: model))
+            let path = try folders.path(of: model)
+            var stagesProblem: ShoalError?
+            let stored: StoredModel
+            do throws(ShoalError) {
+                stored = try StoredModel.open(path: path)
+            } catch {
+                guard error.code == .unsupportedFamily else { throw error }
+                stagesProblem = error
+                stored = try StoredModel.open(path: path, anyFamily: true)
+            }
             return OpenedModel(
                 reference: ModelReference(
                     name: Self.name(ofFile: stored.path), path: stored.path,
                     fingerprint: try ModelFingerprint(of: stored)),
-                shape: stored.index.shape)
+                shape: stored.index.shape, stagesProblem: stagesProblem)
         }
     }
 
@@ -45,7 +54,7 @@ struct ModelLibrary: Sendable {
         return SplitFileName(name + ".gguf")?.prefix ?? name
     }
 
-    @concurrent private static func onFileThread<Value: Sendable>(
+    @concurrent static func onFileThread<Value: Sendable>(
         _ body: @escaping @Sendable () throws(ShoalError) -> Value
     ) async throws(ShoalError) -> Value {
         do {
@@ -62,4 +71,6 @@ struct ModelLibrary: Sendable {
 struct OpenedModel: Sendable {
     var reference: ModelReference
     var shape: ModelShape
+    /// Why the stages engine cannot run it; nil when it can.
+    var stagesProblem: ShoalError?
 }

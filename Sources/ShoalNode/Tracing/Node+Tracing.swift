@@ -24,7 +24,7 @@ extension Node {
 
     func ownTraces(of request: RequestID?) async -> [TraceReport] {
         var found: [TraceReport] = []
-        for head in heads.all { found += await head.traces(of: request) }
+        for head in heads.all { found += await (head as? HeadService)?.traces(of: request) ?? [] }
         return found
     }
 }

@@ -57,6 +57,7 @@ struct PlacementOptions: ParsableArguments {
     @Option(name: .long, help: "Requests that run side by side.")
     var sequences: Int?
 
+    @OptionGroup(title: "llama.cpp's own programs") var rpc: RPCPlacementOptions
     @Option(name: .long, help: "latency (of one request) or throughput (of all) (default: latency).")
     var objective: String?
 
@@ -93,6 +94,8 @@ struct PlacementOptions: ParsableArguments {
         var request = LoadRequest(
             model: ModelArgument(model).resolved, layers: try assignments(),
             contextTokenCount: context, sequenceCountMax: sequences)
+        request.engine = try rpc.kind()
+        request.rpc = rpc.options
         request.objective = objective.flatMap(PlanObjective.init(rawValue:))
         request.wire = wire.flatMap(BoundaryFormat.init(rawValue:))
         request.speculation = speculate.flatMap(SpeculationMode.init(rawValue:))

@@ -51,6 +51,7 @@ struct LogsCommand: AsyncParsableCommand {
 
     private static func heading(of log: EngineLogReport) -> String {
         let state = log.processID.map { "process \($0)" } ?? "not running"
-        return "# \(log.model), instance \(log.instance), stage \(log.stageIndex) on \(log.nodeName), \(state)"
+        let what = log.program ?? "stage \(log.stageIndex)"
+        return "# \(log.model), instance \(log.instance), \(what) on \(log.nodeName), \(state)"
     }
 }

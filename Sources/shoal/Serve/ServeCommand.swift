@@ -48,6 +48,20 @@ struct ServeCommand: AsyncParsableCommand {
     @Option(name: .long, help: "A folder with GGUF files; may be given several times.")
     var models: [String] = []
 
+    @Option(name: .long, help: "Folder of llama-server and ggml-rpc-server (default: found by itself).")
+    var llamaBin: String?
+
+    @Option(
+        name: .customLong("rpc-worker"),
+        help: "HOST:PORT of a ggml-rpc-server that runs without Shoal; may be given several times.")
+    var rpcWorkers: [String] = []
+
+    @Option(name: .long, help: "Seconds between the last worker's readiness and llama-server's start (default: 0).")
+    var rpcSettle: String?
+
+    @Flag(name: .long, help: "Log every step of a recovery of the rpc engine.")
+    var debugRecovery = false
+
     @Option(name: .long, help: "A JSON file with options (default: $SHOAL_CONFIG).")
     var config: String?
 
@@ -76,8 +90,10 @@ struct ServeCommand: AsyncParsableCommand {
         let single: [ServeOption: String?] = [
             .name: name, .data: data, .api: api, .link: link, .advertise: advertise, .discovery: discovery,
             .clusterKey: clusterKey, .join: join, .threads: threads,
-            .memory: memory, .logLevel: logLevel,
+            .memory: memory, .logLevel: logLevel, .llamaBin: llamaBin, .rpcSettle: rpcSettle,
+            .debugRecovery: debugRecovery ? "true" : nil,
         ]
-        return single.compactMapValues { $0.map { [$0] } }.merging([.peers: peers, .models: models]) { $1 }
+        return single.compactMapValues { $0.map { [$0] } }
+            .merging([.peers: peers, .models: models, .rpcWorkers: rpcWorkers]) { $1 }
     }
 }

@@ -9,6 +9,9 @@ struct ServeSettings: Hashable, Sendable {
     /// The longest name of a node.
     static let nameCharacterCountMax = 64
     static let threadCountMax = 1024
+    /// ggml-rpc-server's own default port.
+    static let defaultWorkerPort = 50052
+    static let settleSecondsMax = 600
 
     /// What other nodes and `--layers` call it.
     var name: String
@@ -35,6 +38,14 @@ struct ServeSettings: Hashable, Sendable {
     /// Folders that are searched for models, in this order; absolute.
     var modelDirectories: [String]
     var logLevel: Logger.Level
+    /// The folder of llama-server and ggml-rpc-server; absolute. Nil: looked for.
+    var llamaBinDirectory: String?
+    /// HOST:PORT of stock workers whose traffic this node carries.
+    var rpcWorkers: [NetworkEndpoint]
+    /// Between the last worker's readiness and the start of llama-server.
+    var rpcSettleSeconds: Int
+    /// Whether every step of a recovery is logged.
+    var debugsRecovery: Bool
 
     /// Throws `.invalidRequest` with a sentence that names the option, its value and where it came from.
     init(_ sources: SettingsSources, machine: MachineFacts) throws(ShoalError) {
@@ -77,6 +88,24 @@ struct ServeSettings: Hashable, Sendable {
         }
         modelDirectories = try sources.values(.models, "a folder") { machine.absolutePath($0) }
         let levels = Logger.Level.allCases.map(\.rawValue).joined(separator: ", ")
+        llamaBinDirectory = try sources.value(.llamaBin, "a folder") { machine.absolutePath($0) }
+        let defaultWorker = NetworkEndpoint(host: "127.0.0.1", port: ServeSettings.defaultWorkerPort)
+        rpcWorkers = try sources.values(.rpcWorkers, "HOST:PORT") {
+            NetworkEndpoint(parsing: $0, defaults: defaultWorker)
+        }
+        guard rpcWorkers.count <= Limits.foreignWorkerCountMax else {
+            throw ShoalError(
+                .invalidRequest,
+                "\(rpcWorkers.count) workers are given; at most \(Limits.foreignWorkerCountMax) work")
+        }
+        rpcSettleSeconds =
+            try sources.value(.rpcSettle, "a whole number of seconds, at most \(ServeSettings.settleSecondsMax)") {
+                Int($0).flatMap { (0...ServeSettings.settleSecondsMax).contains($0) ? $0 : nil }
+            } ?? 0
+        debugsRecovery =
+            try sources.value(.debugRecovery, "1, 0, true or false") { text in
+                ["1": true, "true": true, "yes": true, "0": false, "false": false, "no": false][text.lowercased()]
+            } ?? false
         logLevel = try sources.value(.logLevel, "one of \(levels)") { Logger.Level(rawValue: $0) } ?? .info
     }
 

@@ -2,7 +2,10 @@ import ShoalCore
 
 /// What `shoal plan` prints.
 func planLines(_ plan: PlanReport) -> [String] {
-    var lines = ["\(plan.model): \(plan.family), \(plan.layerCount) layers, placed for \(plan.objective.rawValue)"]
+    var lines = [
+        "\(plan.model): \(plan.family), \(plan.layerCount) layers, engine \(plan.engine.rawValue), "
+            + "placed for \(plan.objective.rawValue)"
+    ]
     lines += TextTable.stages(plan).lines
     if plan.stages.count > 1 {
         lines.append("each token sends \(plan.boundaryBytesPerToken.rawValue) bytes over each boundary")

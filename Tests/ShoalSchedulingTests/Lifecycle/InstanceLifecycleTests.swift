@@ -43,7 +43,7 @@ struct LifecycleFixture {
         case .stopped:
             _ = lifecycle.stop(now: now)
             for stage in lifecycle.stages.indices { _ = lifecycle.stageUnloaded(stage, now: now) }
-        case .waiting, .placing, .starting, .loading, .warming, .ready: break
+        case .waiting, .placing, .starting, .loading, .warming, .ready, .verifying, .launching, .handshaking: break
         }
     }
 

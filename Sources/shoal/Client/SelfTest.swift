@@ -1,0 +1,161 @@
+import ShoalCore
+
+/// The self-test of `shoal doctor --model`: the way from finding devices to a complete answer, one line per step.
+struct SelfTest {
+    /// One line of its report.
+    struct Step: Equatable, Sendable, Encodable {
+        var name: String
+        var passed: Bool
+        var detail: String
+
+        var line: String { "\(passed ? "pass" : "FAIL")  \(name): \(detail)" }
+    }
+
+    var client: NodeClient
+    var request: LoadRequest
+    /// Gets each step as soon as it is known.
+    var show: (Step) -> Void
+
+    private static let question = "What is 2+2?"
+    private static let answerTokenCountMax = 64
+
+    /// Stops at the first step that fails; an instance that it started is stopped again.
+    func run() async -> [Step] {
+        var steps: [Step] = []
+        func note(_ name: String, _ body: () async throws -> String) async -> Bool {
+            var step = Step(name: name, passed: true, detail: "")
+            do {
+                step.detail = try await body()
+            } catch {
+                step = Step(name: name, passed: false, detail: (error as? ShoalError)?.message ?? "\(error)")
+            }
+            steps.append(step)
+            show(step)
+            return step.passed
+        }
+        guard await note("discovery", { try await discovery() }) else { return steps }
+        guard await note("file", { try await file() }) else { return steps }
+        let wasRunning = (try? await running()) != nil
+        var instance: InstanceReport?
+        guard
+            await note(
+                "launch",
+                {
+                    let loaded = try await Loader(client: client, show: { _ in }, isInteractive: false).load(request)
+                    instance = loaded
+                    return "\(loaded.model) on \(loaded.engine.rawValue), head \(loaded.headName), "
+                        + SelfTest.times(loaded)
+                })
+        else { return steps }
+        if let instance {
+            var isGood = await note("load across every device", { try SelfTest.devices(instance) })
+            var answer: Answer?
+            if isGood {
+                isGood = await note("prompt") {
+                    let given = try await ask(instance)
+                    answer = given
+                    return "\(given.usage.prompt_tokens) tokens in"
+                }
+            }
+            if isGood, let answer { _ = await note("complete answer", { try answer.checked() }) }
+            if !wasRunning {
+                let _: InstanceReport? = try? await client.delete("/shoal/v1/instances/\(instance.id)")
+            }
+        }
+        return steps
+    }
+
+    private func discovery() async throws(ShoalError) -> String {
+        let nodes: [NodeReport] = try await client.get("/shoal/v1/nodes")
+        let missing = nodes.filter { $0.reachability == .unreachable }
+        guard missing.isEmpty else {
+            let names = missing.map { "\($0.name) at \($0.linkAddress) (\($0.problem ?? "no reason"))" }
+            throw ShoalError(
+                .linkLost,
+                "\(nodes.count - missing.count) of \(nodes.count) nodes; missing: \(names.joined(separator: ", "))")
+        }
+        return "\(nodes.count) of \(nodes.count) nodes: \(nodes.map(\.name).joined(separator: ", "))"
+    }
+
+    private func file() async throws(ShoalError) -> String {
+        let plan: PlanReport = try await client.post("/shoal/v1/plan", request)
+        let places = plan.stages.map { "\($0.nodeName) \($0.layers)" }.joined(separator: ", ")
+        return "\(plan.model), \(plan.family), \(plan.layerCount) layers, \(plan.engine.rawValue) engine: \(places)"
+    }
+
+    private func running() async throws(ShoalError) -> InstanceReport? {
+        let plan: PlanReport = try await client.post("/shoal/v1/plan", request)
+        let instances: [InstanceReport] = try await client.get("/shoal/v1/instances")
+        return instances.first { $0.model == plan.model && $0.phase.isServing }
+    }
+
+    private func ask(_ instance: InstanceReport) async throws(ShoalError) -> Answer {
+        try await client.post(
+            "/v1/chat/completions",
+            Question(
+                model: instance.model, messages: [.init(role: "user", content: SelfTest.question)], temperature: 0,
+                max_tokens: SelfTest.answerTokenCountMax))
+    }
+
+    /// Every device must hold part of the model: a plan that nobody carried out is none.
+    static func devices(_ instance: InstanceReport) throws(ShoalError) -> String {
+        let empty = instance.stages.filter {
+            $0.weightBytes == .zero || ($0.worker != nil && ($0.worker?.modelBufferBytes ?? .zero) == .zero)
+        }
+        guard empty.isEmpty, !instance.stages.isEmpty else {
+            throw ShoalError(
+                .engineLost, "not distributed: nothing is on \(empty.map(\.nodeName).joined(separator: ", "))")
+        }
+        let total = instance.stages.reduce(0) { $0 + $1.weightBytes.rawValue }
+        return instance.stages.map { stage in
+            let share = 100 * Double(stage.weightBytes.rawValue) / Double(max(1, total))
+            return "\(stage.nodeName) \(stage.weightBytes) (\(oneDecimal(share)) %)"
+        }.joined(separator: ", ")
+    }
+
+    private static func times(_ instance: InstanceReport) -> String {
+        instance.phases.compactMap { phase in
+            phase.endSeconds.map { "\(phase.phase.rawValue) \(oneDecimal($0 - phase.startSeconds)) s" }
+        }.joined(separator: ", ")
+    }
+
+    private struct Question: Encodable {
+        struct Message: Encodable {
+            var role: String
+            var content: String
+        }
+
+        var model: String
+        var messages: [Message]
+        var temperature: Double
+        var max_tokens: Int
+    }
+
+    private struct Answer: Decodable {
+        struct Choice: Decodable {
+            struct Message: Decodable {
+                var content: String?
+            }
+
+            var message: Message
+            var finish_reason: String?
+        }
+
+        struct Usage: Decodable {
+            var prompt_tokens: Int
+            var completion_tokens: Int
+        }
+
+        var choices: [Choice]
+        var usage: Usage
+
+        /// Only an answer with an end counts.
+        func checked() throws(ShoalError) -> String {
+            guard let choice = choices.first, let reason = choice.finish_reason, usage.completion_tokens > 0 else {
+                throw ShoalError(.protocolViolation, "the answer has no tokens or no finish_reason")
+            }
+            let text = (choice.message.content ?? "").prefix(60).replacing("\n", with: " ")
+            return "\(usage.completion_tokens) tokens, finish_reason \(reason): \"\(text)\""
+        }
+    }
+}

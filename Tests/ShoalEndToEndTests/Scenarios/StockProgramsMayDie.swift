@@ -1,0 +1,194 @@
+import Foundation
+import ShoalCore
+import Testing
+
+/// What is done to which process while what goes on.
+private enum Deed: CaseIterable, CustomStringConvertible {
+    case killWorker, killServer, freezeWorker, freezeServer
+
+    var description: String {
+        switch self {
+        case .killWorker: "kill -9 of a worker"
+        case .killServer: "kill -9 of llama-server"
+        case .freezeWorker: "SIGSTOP of a worker"
+        case .freezeServer: "SIGSTOP of llama-server"
+        }
+    }
+
+    var signal: Int32 {
+        switch self {
+        case .killWorker, .killServer: SIGKILL
+        case .freezeWorker, .freezeServer: SIGSTOP
+        }
+    }
+
+    var hitsServer: Bool { self == .killServer || self == .freezeServer }
+
+    /// What the cause must name.
+    var evidence: [String] {
+        switch self {
+        case .killWorker: ["SIGKILL", "worker"]
+        case .killServer: ["SIGKILL", "llama-server"]
+        case .freezeWorker, .freezeServer: ["frozen", "no token progress"]
+        }
+    }
+}
+
+@Suite("Stock programs may die", .serialized)
+struct StockProgramsMayDie {
+    private static let layers = "a=0-9,b=10-19,c=20-29"
+
+    @Test("whatever dies or freezes mid-decode: a request that got nothing is answered by its one retry, cause named")
+    func notStreamed() async throws {
+        let model = try TestFiles.require(TestFiles.referenceModel)
+        try await ClusterFixture.with(nodeCount: 3) { cluster in
+            let loaded = try await cluster.loadStock(model, layers: Self.layers, on: cluster.nodes[0])
+            let expected = try await cluster.complete("Once upon a time", on: cluster.nodes[1], maxTokens: 120).text
+            for deed in Deed.allCases {
+                let before = try await cluster.readyStock(loaded.id, on: cluster.nodes[0]).generation
+                async let answer = cluster.complete("Once upon a time", on: cluster.nodes[1], maxTokens: 120)
+                try await whileComputing(loaded.id, cluster)
+                try await perform(deed, loaded.id, cluster)
+                try await expectCause(deed, loaded.id, cluster, after: before)
+                let (status, text, body) = try await answer
+                #expect(status == 200, "\(deed): \(body)")
+                #expect(text == expected, "\(deed)")
+                #expect(cluster.allNodesRun)
+            }
+        }
+    }
+
+    @Test("a stream that has begun ends with an error event that names the cause, and the next request works")
+    func streamed() async throws {
+        let model = try TestFiles.require(TestFiles.referenceModel)
+        try await ClusterFixture.with(nodeCount: 3) { cluster in
+            let loaded = try await cluster.loadStock(model, layers: Self.layers, on: cluster.nodes[0])
+            for deed in [Deed.killWorker, .killServer] {
+                let before = try await cluster.readyStock(loaded.id, on: cluster.nodes[0]).generation
+                var isDone = false
+                let lines = try await cluster.streamLines("Once upon a time", on: cluster.nodes[2], maxTokens: 200) {
+                    guard $0 >= 10, !isDone else { return }
+                    isDone = true
+                    try await perform(deed, loaded.id, cluster)
+                }
+                #expect(lines.last?.contains("\"error\"") == true, "\(deed): \(lines.last ?? "")")
+                try await cluster.readyStock(loaded.id, on: cluster.nodes[0], after: before)
+                #expect(try await cluster.complete("The capital of France is", on: cluster.nodes[2]).status == 200)
+            }
+        }
+    }
+
+    @Test("idle: a dead or frozen worker is noticed before anybody asks", arguments: [0, 2])
+    func idle(index: Int) async throws {
+        let deed = Deed.allCases[index]
+        let model = try TestFiles.require(TestFiles.referenceModel)
+        try await ClusterFixture.with(nodeCount: 3) { cluster in
+            let loaded = try await cluster.loadStock(model, layers: Self.layers, on: cluster.nodes[0])
+            try await perform(deed, loaded.id, cluster)
+            try await expectCause(deed, loaded.id, cluster, after: loaded.generation)
+            try await cluster.readyStock(loaded.id, on: cluster.nodes[0], after: loaded.generation)
+            #expect(try await cluster.complete("The capital of France is", on: cluster.nodes[1]).status == 200)
+        }
+    }
+
+    @Test("mid-load: the launch begins again and becomes ready")
+    func midLoad() async throws {
+        let model = try TestFiles.require(TestFiles.referenceModel)
+        try await ClusterFixture.with(nodeCount: 3) { cluster in
+            let id = try await cluster.beginStock(model, layers: Self.layers, on: cluster.nodes[0])
+            try await eventually("llama-server loads") {
+                let phase = try await cluster.instance(id, from: cluster.nodes[0]).phase
+                return [.handshaking, .loading, .warming, .ready].contains(phase)
+            }
+            kill(try await cluster.process(id, stage: 1, from: cluster.nodes[0]), SIGKILL)
+            let report = try await cluster.readyStock(id, on: cluster.nodes[0], after: 1)
+            #expect(report.phases.map(\.phase).contains(.recovering))
+            #expect(try await cluster.complete("The capital of France is", on: cluster.nodes[1]).status == 200)
+        }
+    }
+
+    @Test(
+        "fifty random deaths and freezes in a row: never wedged, every answer is right or a clear error",
+        .enabled(if: ProcessInfo.processInfo.environment["SHOAL_SOAK"] != nil, "run by make soak"))
+    func soak() async throws {
+        let model = try TestFiles.require(TestFiles.referenceModel)
+        let seed = ProcessInfo.processInfo.environment["SHOAL_SEED"].flatMap { UInt64($0) } ?? .random(in: 1...999_999)
+        var generator = SoakGenerator(state: seed)
+        try await ClusterFixture.with(nodeCount: 4) { cluster in
+            let layers = "a=0-6,b=7-14,c=15-22,d=23-29"
+            let loaded = try await cluster.loadStock(model, layers: layers, on: cluster.nodes[0])
+            let expected = try await cluster.complete("Once upon a time", on: cluster.nodes[1], maxTokens: 40).text
+            for round in 1...50 {
+                let deed = Deed.allCases.randomElement(using: &generator) ?? .killWorker
+                let wait = Int.random(in: 0...2500, using: &generator)
+                async let answer = cluster.complete("Once upon a time", on: cluster.nodes[2], maxTokens: 40)
+                try await Task.sleep(for: .milliseconds(wait))
+                // In the middle of a recovery there may be nobody to hit.
+                try? await perform(deed, loaded.id, cluster, stage: Int.random(in: 1...3, using: &generator))
+                let (status, text, body) = try await answer
+                let note = "seed \(seed), round \(round), \(deed) after \(wait) ms: \(status) \(body)"
+                #expect([200, 502, 503, 504].contains(status), "\(note)")
+                #expect(status != 200 || text == expected, "\(note)")
+                try await settled(loaded.id, cluster)
+            }
+            #expect(cluster.allNodesRun)
+            let (status, text, _) = try await cluster.complete("Once upon a time", on: cluster.nodes[2], maxTokens: 40)
+            #expect(status == 200)
+            #expect(text == expected)
+        }
+    }
+
+    // MARK: What the tests share
+
+    private func perform(_ deed: Deed, _ id: InstanceID, _ cluster: ClusterFixture, stage: Int = 1) async throws {
+        let target =
+            deed.hitsServer
+            ? try await cluster.serverProcess(id, from: cluster.nodes[0])
+            : try await cluster.process(id, stage: stage, from: cluster.nodes[0])
+        kill(target, deed.signal)
+    }
+
+    /// Returns when a request is being computed.
+    private func whileComputing(_ id: InstanceID, _ cluster: ClusterFixture) async throws {
+        let graphs = try await graphCount(id, cluster)
+        try await eventually("the workers compute") { try await graphCount(id, cluster) > graphs + 5 }
+    }
+
+    private func graphCount(_ id: InstanceID, _ cluster: ClusterFixture) async throws -> Int {
+        try await cluster.instance(id, from: cluster.nodes[0]).stages.reduce(0) { $0 + ($1.worker?.graphCount ?? 0) }
+    }
+
+    /// The problem that the report shows while the instance recovers.
+    private func expectCause(
+        _ deed: Deed, _ id: InstanceID, _ cluster: ClusterFixture, after generation: UInt32
+    ) async throws {
+        var problem = ""
+        try await eventually("the cause of \(deed) is told") {
+            let report = try await cluster.instance(id, from: cluster.nodes[0])
+            if let told = report.problem { problem = told }
+            return !problem.isEmpty || report.generation > generation
+        }
+        #expect(deed.evidence.contains { problem.contains($0) }, "\(deed): \(problem)")
+    }
+
+    /// Ready, and computing: a process that was stopped only a moment ago does not show yet.
+    private func settled(_ id: InstanceID, _ cluster: ClusterFixture) async throws {
+        try await eventually("the instance answers", attempts: 6000) {
+            guard try await cluster.instance(id, from: cluster.nodes[0]).phase == .ready else { return false }
+            return try await cluster.complete("Hi", on: cluster.nodes[1], maxTokens: 1).status == 200
+        }
+    }
+}
+
+/// SplitMix64.
+private struct SoakGenerator: RandomNumberGenerator {
+    var state: UInt64
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var value = state
+        value = (value ^ (value >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        value = (value ^ (value >> 27)) &* 0x94D0_49BB_1331_11EB
+        return value ^ (value >> 31)
+    }
+}
