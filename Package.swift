@@ -98,7 +98,8 @@ let effectfulTargets: [Target] = [
         [
             "ShoalCore", "ShoalModel", "ShoalStore", "ShoalPlanning", "ShoalScheduling", "ShoalMembership",
             "ShoalLaunch", "ShoalWire", "ShoalLinks", "ShoalEngine", "ShoalDiscovery", "ShoalReach", "ShoalTrust",
-            "ShoalRPC", "ShoalTunnel", "CShoalSystem", nioCore, nioPosix, logging, product("SystemPackage", "swift-system"), product("NIOHTTP1", "swift-nio"),
+            "ShoalRPC", "ShoalTunnel", "CShoalSystem", nioCore, nioPosix, logging,
+            product("SystemPackage", "swift-system"), product("NIOHTTP1", "swift-nio"),
             product("AsyncHTTPClient", "async-http-client"),
         ]),
     library(

@@ -17,10 +17,18 @@ SHOAL_PURE=1 swift test --scratch-path .build-pure
 say "building everything"
 swift build --build-tests
 
-say "everything with sockets, engines and processes"
-swift test --skip-build --skip '^(Shoal(Core|Model|Planning|Scheduling|Membership|RPC)Tests|TidyTests)\.' "$@"
-
-# Only when everything is asked for.
-if [ $# -eq 0 ]; then
-    SHOAL="$(swift build --show-bin-path)/shoal" scripts/test-net.sh --if-possible
+# One after the other: each of these runs its own tests side by side, with engines that want a processor of their own.
+decided='Shoal(Core|Model|Planning|Scheduling|Membership|RPC|Launch)Tests|TidyTests'
+if [ $# -gt 0 ]; then
+    say "what was asked for"
+    swift test --skip-build "$@"
+    exit
 fi
+say "sockets, links and nodes with made-up engines"
+swift test --skip-build --skip "^($decided|Shoal(Engine|EndToEnd|Tunnel)Tests)\."
+say "real engines"
+swift test --skip-build --filter '^Shoal(Engine|Tunnel)Tests\.'
+say "real processes"
+swift test --skip-build --filter '^ShoalEndToEndTests\.'
+
+SHOAL="$(swift build --show-bin-path)/shoal" scripts/test-net.sh --if-possible

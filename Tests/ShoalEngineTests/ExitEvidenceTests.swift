@@ -42,7 +42,8 @@ struct ExitEvidenceTests {
         arguments: [
             "terminate called after throwing an instance of 'std::bad_alloc'",
             "ggml_aligned_malloc: insufficient memory (attempted to allocate 71.00 MB)",
-            "ggml_backend_cuda_buffer_type_alloc_buffer: allocating 9.00 MiB on device 0: cudaMalloc failed: out of memory",
+            "ggml_backend_cuda_buffer_type_alloc_buffer: allocating 9.00 MiB on device 0: "
+                + "cudaMalloc failed: out of memory",
         ])
     func failedAllocation(line: String) {
         #expect(cause(signal: 6, logTail: [line, "GGML_ASSERT(buffer) failed"]) == .outOfMemory)

@@ -64,8 +64,16 @@ enum Samples {
     }
 
     static let requestBodies = [
-        #"{"model":"m","messages":[{"role":"system","content":"x"},{"role":"user","content":[{"type":"text","text":"Hi"}]}],"stream":true,"stream_options":{"include_usage":true},"max_tokens":5,"temperature":0.5,"top_p":0.9,"seed":7,"stop":["a","b"],"logit_bias":{"5":-100},"response_format":{"type":"json_schema","json_schema":{"schema":{"type":"object"}}}}"#,
+        #"""
+        {"model":"m","messages":[{"role":"system","content":"x"},{"role":"user","content":[{"type":"text","text":"Hi"}]}],
+        "stream":true,"stream_options":{"include_usage":true},"max_tokens":5,"temperature":0.5,"top_p":0.9,"seed":7,
+        "stop":["a","b"],"logit_bias":{"5":-100},
+        "response_format":{"type":"json_schema","json_schema":{"schema":{"type":"object"}}}}
+        """#,
         #"{"model":"m","prompt":"Once","max_tokens":5,"n":1,"stop":"x","presence_penalty":0.5,"frequency_penalty":-1}"#,
-        #"{"model":"/x.gguf","layers":"a=0-14,b=15-29","contextTokenCount":1024,"sequenceCountMax":4,"objective":"latency","excludedNodes":["c"]}"#,
+        #"""
+        {"model":"/x.gguf","layers":"a=0-14,b=15-29","contextTokenCount":1024,"sequenceCountMax":4,
+        "objective":"latency","excludedNodes":["c"]}
+        """#,
     ]
 }

@@ -194,11 +194,11 @@ extension ToolHelp {
             -dev,  --device <dev1,dev2,..>          comma-separated list of devices to use for offloading (none = don't
             -ngl,  --gpu-layers, --n-gpu-layers N   max. number of layers to store in VRAM, either an exact number,
             -sm,   --split-mode {none,layer,row,tensor}
-            -ts,   --tensor-split N0,N1,N2,...      fraction of the model to offload to each GPU, comma-separated list of
+            -ts,   --tensor-split N0,N1,N2,...      fraction of the model to offload to each GPU, comma-separated list
             -fit,  --fit [on|off]                   whether to adjust unset arguments to fit in device memory ('on' or
             -m,    --model FNAME                    model path to load
             -v,    --verbose, --log-verbose         Set verbosity level to infinity (i.e. log all messages, useful for
-            -lv,   --verbosity, --log-verbosity N   Set the verbosity threshold. Messages with a higher verbosity will be
+            -lv,   --verbosity, --log-verbosity N   Set the verbosity threshold. Messages with a higher verbosity will
             -cram, --cache-ram N                    set the maximum cache size in MiB (default: 8192, -1 - no limit, 0 -
             -np,   --parallel N                     number of server slots (default: -1, -1 = auto)
             -mm,   --mmproj FILE                    path to a multimodal projector file. see tools/mtmd/README.md

@@ -6,7 +6,7 @@ import ShoalTesting
 import ShoalWire
 import Testing
 
-@Suite("Control links", .timeLimit(.minutes(1)))
+@Suite("Control links", .timeLimit(.minutes(5)))
 struct ControlLinkTests {
     @Test("requests are answered, each with its own answer")
     func requests() async throws {

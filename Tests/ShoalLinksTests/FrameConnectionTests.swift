@@ -6,7 +6,7 @@ import ShoalTesting
 import ShoalWire
 import Testing
 
-@Suite("Frame connections", .timeLimit(.minutes(1)))
+@Suite("Frame connections", .timeLimit(.minutes(5)))
 struct FrameConnectionTests {
     @Test("one caller's frames arrive whole and in order, from outside the loop")
     func order() async throws {

@@ -7,7 +7,7 @@ import ShoalTrust
 import Synchronization
 import Testing
 
-@Suite("Joining by an invite", .timeLimit(.minutes(1)))
+@Suite("Joining by an invite", .timeLimit(.minutes(5)))
 struct JoinTests {
     private func join(
         _ code: InviteCode, as security: LinkSecurity, on group: MultiThreadedEventLoopGroup

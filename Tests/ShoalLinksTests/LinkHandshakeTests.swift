@@ -6,7 +6,7 @@ import ShoalTesting
 import ShoalWire
 import Testing
 
-@Suite("Dialling and listening", .timeLimit(.minutes(1)))
+@Suite("Dialling and listening", .timeLimit(.minutes(5)))
 struct LinkHandshakeTests {
     @Test("both sides learn who the other is, and what the link is for")
     func handshake() async throws {

@@ -8,7 +8,7 @@ import ShoalTrust
 import ShoalWire
 import Testing
 
-@Suite("Who gets a link", .timeLimit(.minutes(1)))
+@Suite("Who gets a link", .timeLimit(.minutes(5)))
 struct LinkSecurityTests {
     private func dial(
         _ listener: LinkListener, as security: LinkSecurity, on group: MultiThreadedEventLoopGroup,
@@ -232,7 +232,7 @@ struct LinkSecurityTests {
     }
 }
 
-@Suite("What TLS costs", .timeLimit(.minutes(1)))
+@Suite("What TLS costs", .timeLimit(.minutes(5)))
 struct LinkCostTests {
     private static let roundTripCount = 500
 

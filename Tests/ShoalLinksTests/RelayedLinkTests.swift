@@ -9,7 +9,7 @@ import Testing
 
 @testable import ShoalLinks
 
-@Suite("Links through a third node", .timeLimit(.minutes(1)))
+@Suite("Links through a third node", .timeLimit(.minutes(5)))
 struct RelayedLinkTests {
     /// A link from `first` to `second`, whose bytes `relay` passes on.
     private struct Relayed {

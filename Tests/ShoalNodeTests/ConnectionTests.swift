@@ -5,7 +5,7 @@ import Testing
 @testable import ShoalNode
 
 extension NodeScenarios {
-    @Suite("Nodes find each other", .timeLimit(.minutes(1)))
+    @Suite("Nodes find each other", .timeLimit(.minutes(5)))
     struct ConnectionTests {
         @Test("one side dials and both list the other")
         func oneSideDials() async throws {

@@ -5,7 +5,7 @@ import ShoalTesting
 import Testing
 
 extension NodeScenarios {
-    @Suite("Engines that fail", .timeLimit(.minutes(1)))
+    @Suite("Engines that fail", .timeLimit(.minutes(5)))
     struct EngineFailureTests {
         @Test("an engine that dies pauses the answer, which goes on in the recovered instance", arguments: [0, 1])
         func death(stage: Int) async throws {

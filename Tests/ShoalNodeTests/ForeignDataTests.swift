@@ -16,7 +16,7 @@ extension Node {
 }
 
 extension NodeScenarios {
-    @Suite("What a peer says is not trusted", .timeLimit(.minutes(1)))
+    @Suite("What a peer says is not trusted", .timeLimit(.minutes(5)))
     struct ForeignDataTests {
         @Test("a malformed event closes the link with an error")
         func malformedEvent() async throws {

@@ -4,7 +4,7 @@ import ShoalTesting
 import Testing
 
 extension NodeScenarios {
-    @Suite("Instances come and go", .timeLimit(.minutes(1)))
+    @Suite("Instances come and go", .timeLimit(.minutes(5)))
     struct InstanceTests {
         @Test("stop unloads everywhere, and stopping again finds nothing", arguments: [0, 1, 2])
         func stop(asked: Int) async throws {

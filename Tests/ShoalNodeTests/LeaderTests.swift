@@ -7,7 +7,7 @@ import Testing
 @testable import ShoalNode
 
 extension NodeScenarios {
-    @Suite("Who is there and who leads", .timeLimit(.minutes(1)))
+    @Suite("Who is there and who leads", .timeLimit(.minutes(5)))
     struct LeaderTests {
         /// The nodes' names of who leads, and the terms.
         private func leaders(_ nodes: [TestNode]) async -> Set<String> {

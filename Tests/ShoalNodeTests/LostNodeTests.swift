@@ -7,7 +7,7 @@ import Testing
 @testable import ShoalNode
 
 extension NodeScenarios {
-    @Suite("Nodes that disappear", .timeLimit(.minutes(1)))
+    @Suite("Nodes that disappear", .timeLimit(.minutes(5)))
     struct LostNodeTests {
         @Test("a worker that leaves mid-answer pauses it; once it is back the answer goes on")
         func worker() async throws {

@@ -5,7 +5,7 @@ import ShoalTesting
 import Testing
 
 extension NodeScenarios {
-    @Suite("Each node's own copy of a model", .timeLimit(.minutes(1)))
+    @Suite("Each node's own copy of a model", .timeLimit(.minutes(5)))
     struct ModelFileTests {
         private func folder(_ name: String, in cluster: TestCluster) throws -> String {
             let path = cluster.folder + "/" + name

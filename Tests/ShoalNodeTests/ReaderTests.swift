@@ -5,7 +5,7 @@ import ShoalTesting
 import Testing
 
 extension NodeScenarios {
-    @Suite("Readers that leave or are slow", .timeLimit(.minutes(1)))
+    @Suite("Readers that leave or are slow", .timeLimit(.minutes(5)))
     struct ReaderTests {
         @Test("a reader that leaves frees its sequence in every stage", arguments: [0, 1])
         func cancel(asked: Int) async throws {

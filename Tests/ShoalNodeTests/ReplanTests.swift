@@ -5,7 +5,7 @@ import Testing
 @testable import ShoalNode
 
 extension NodeScenarios {
-    @Suite("Lost nodes are replaced", .timeLimit(.minutes(1)))
+    @Suite("Lost nodes are replaced", .timeLimit(.minutes(5)))
     struct ReplanTests {
         /// Nodes of which two, and no single one, can hold the model.
         private func smallNodes(_ cluster: TestCluster) async throws -> [TestNode] {

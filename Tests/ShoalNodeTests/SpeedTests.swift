@@ -6,7 +6,7 @@ import Testing
 @testable import ShoalNode
 
 extension NodeScenarios {
-    @Suite("A node's speed", .timeLimit(.minutes(1)))
+    @Suite("A node's speed", .timeLimit(.minutes(5)))
     struct SpeedTests {
         @Test("is measured once, told to peers, and read from the data folder at the next start")
         func measuredOnce() async throws {

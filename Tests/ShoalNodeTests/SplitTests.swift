@@ -4,7 +4,7 @@ import ShoalTesting
 import Testing
 
 extension NodeScenarios {
-    @Suite("A model split over nodes", .timeLimit(.minutes(1)))
+    @Suite("A model split over nodes", .timeLimit(.minutes(5)))
     struct SplitTests {
         @Test(
             "two and three nodes answer like one, whichever node is asked",

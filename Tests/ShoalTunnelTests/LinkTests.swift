@@ -65,7 +65,7 @@ struct LinkTests {
         }
     }
 
-    @Test("bytes go through in both directions", .timeLimit(.minutes(1)))
+    @Test("bytes go through in both directions", .timeLimit(.minutes(5)))
     func bytes() async throws {
         let folder = try TestFolder()
         let echo = try await ByteServer.start { _, chunk in chunk }
@@ -78,7 +78,7 @@ struct LinkTests {
         await echo.close()
     }
 
-    @Test("closing the link, as when its node is forgotten, ends the session", .timeLimit(.minutes(1)))
+    @Test("closing the link, as when its node is forgotten, ends the session", .timeLimit(.minutes(5)))
     func closedLink() async throws {
         let folder = try TestFolder()
         let echo = try await ByteServer.start { _, chunk in chunk }

@@ -10,7 +10,7 @@ import Testing
 
 @Suite("What the tunnel does not understand")
 struct PassThroughTests {
-    @Test("goes through untouched in both directions, and back-pressure holds", .timeLimit(.minutes(1)))
+    @Test("goes through untouched in both directions, and back-pressure holds", .timeLimit(.minutes(5)))
     func foreignBytes() async throws {
         let folder = try TestFolder()
         let model = try TinyModelFile(seed: 1).write(to: folder.url.path)
@@ -25,7 +25,7 @@ struct PassThroughTests {
         await echo.close()
     }
 
-    @Test("a server of another version is spoken to as if there were no tunnel", .timeLimit(.minutes(1)))
+    @Test("a server of another version is spoken to as if there were no tunnel", .timeLimit(.minutes(5)))
     func otherVersion() async throws {
         let folder = try TestFolder()
         let model = try TinyModelFile(seed: 1).write(to: folder.url.path)
@@ -41,7 +41,7 @@ struct PassThroughTests {
         await server.close()
     }
 
-    @Test("a worker without an rpc-server says so, and llama-server's connection ends", .timeLimit(.minutes(1)))
+    @Test("a worker without an rpc-server says so, and llama-server's connection ends", .timeLimit(.minutes(5)))
     func noServer() async throws {
         let folder = try TestFolder()
         let model = try TinyModelFile(seed: 1).write(to: folder.url.path)
@@ -55,7 +55,7 @@ struct PassThroughTests {
         await tunnel.close()
     }
 
-    @Test("a silent rpc-server is given up after the deadline", .timeLimit(.minutes(1)))
+    @Test("a silent rpc-server is given up after the deadline", .timeLimit(.minutes(5)))
     func silentServer() async throws {
         let server = try await ByteServer.start { _, _ in [] }
         let error = await #expect(throws: ShoalError.self) {
@@ -66,7 +66,7 @@ struct PassThroughTests {
         await server.close()
     }
 
-    @Test("an rpc-server in a session is not asked", .timeLimit(.minutes(1)))
+    @Test("an rpc-server in a session is not asked", .timeLimit(.minutes(5)))
     func probeDuringSession() async throws {
         let folder = try TestFolder()
         let model = try TinyModelFile(seed: 1).write(to: folder.url.path)

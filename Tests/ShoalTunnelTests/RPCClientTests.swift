@@ -9,7 +9,7 @@ import Testing
 struct RPCClientTests {
     private let loop = MultiThreadedEventLoopGroup.singleton.next()
 
-    @Test("the facts of a real rpc-server come directly and through a tunnel", .timeLimit(.minutes(1)))
+    @Test("the facts of a real rpc-server come directly and through a tunnel", .timeLimit(.minutes(5)))
     func realServer() async throws {
         let folder = try TestFolder()
         let server = try await LlamaProgram.rpcServer(in: folder.url)

@@ -14,7 +14,7 @@ import Testing
 struct RealModelTests {
     private let prompt = "The three most important things to know about the sea are"
 
-    @Test("with the file on both sides no weight travels, and the text is the same", .timeLimit(.minutes(2)))
+    @Test("with the file on both sides no weight travels, and the text is the same", .timeLimit(.minutes(5)))
     func fileOnBothSides() async throws {
         let folder = try TestFolder()
         let model = try TestFiles.referenceModel()
@@ -35,7 +35,7 @@ struct RealModelTests {
         #expect(link < 10_000_000)
     }
 
-    @Test("without the file the weights are sent once, and come from the cache the next time", .timeLimit(.minutes(2)))
+    @Test("without the file the weights are sent once, and come from the cache the next time", .timeLimit(.minutes(5)))
     func fileMissing() async throws {
         let folder = try TestFolder()
         let model = try TestFiles.referenceModel()
@@ -55,7 +55,7 @@ struct RealModelTests {
         #expect(link < 10_000_000)
     }
 
-    @Test("of a file that differs in one byte of one tensor only that piece is sent", .timeLimit(.minutes(2)))
+    @Test("of a file that differs in one byte of one tensor only that piece is sent", .timeLimit(.minutes(5)))
     func oneByteDiffers() async throws {
         let folder = try TestFolder()
         let model = try TestFiles.referenceModel()
@@ -69,7 +69,7 @@ struct RealModelTests {
             counters.weights.fromFileByteCount + counters.weights.sentByteCount == counters.weights.allByteCount)
     }
 
-    @Test("a model in several files is found in several files", .timeLimit(.minutes(2)))
+    @Test("a model in several files is found in several files", .timeLimit(.minutes(5)))
     func splitModel() async throws {
         let folder = try TestFolder()
         let model = try TestFiles.testModel("llama-split-00001-of-00003")
@@ -81,7 +81,7 @@ struct RealModelTests {
         #expect(counters.weights.allByteCount > 0)
     }
 
-    @Test("of two workers only the one without the file receives weights", .timeLimit(.minutes(2)))
+    @Test("of two workers only the one without the file receives weights", .timeLimit(.minutes(5)))
     func twoWorkers() async throws {
         let folder = try TestFolder()
         let model = try TestFiles.referenceModel()
@@ -106,7 +106,7 @@ struct RealModelTests {
         for tunnel in tunnels { await tunnel.close() }
     }
 
-    @Test("a second llama-server is answered from what the first one learned", .timeLimit(.minutes(2)))
+    @Test("a second llama-server is answered from what the first one learned", .timeLimit(.minutes(5)))
     func restart() async throws {
         let folder = try TestFolder()
         let model = try TestFiles.testModel("llama")
@@ -130,7 +130,7 @@ struct RealModelTests {
         await tunnel.close()
     }
 
-    @Test("when the rpc-server dies, llama-server's connection ends and the reason is known", .timeLimit(.minutes(2)))
+    @Test("when the rpc-server dies, llama-server's connection ends and the reason is known", .timeLimit(.minutes(5)))
     func serverDies() async throws {
         let folder = try TestFolder()
         let model = try TestFiles.testModel("llama")

@@ -5,8 +5,9 @@ package import ShoalCore
 /// The rule. A member follows the highest term it has heard of. While that term's leader is alive in the same life,
 /// nobody claims. When it has been suspect, dead or unknown for `claimDelay` (`startDelay` if none ever was), the alive
 /// member with the smallest id claims a term with the next counter; the k-th smallest waits k times `rankDelay` longer,
-/// in case the others cannot. A leader that hears a higher term steps down. One exception: if the claimant has fewer members than this leader
-/// still has (a phone that was alone for a minute), the leader claims again, once per `contestInterval`.
+/// in case the others cannot. A leader that hears a higher term steps down. One exception: if the claimant has fewer
+/// members than this leader still has (a phone that was alone for a minute), the leader claims again, once per
+/// `contestInterval`.
 ///
 /// What is guaranteed: a term has one leader (see `Term`); a member's accepted term never goes back in one life; a
 /// member refuses commands of older terms, so at each moment it obeys one leader; members that hear each other come

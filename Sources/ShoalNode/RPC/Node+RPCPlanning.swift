@@ -33,8 +33,8 @@ extension Node {
                 + (rpc.localStage.map { " and computes layers \(plan.stages[$0].layers) itself" } ?? ""))
         for (stage, address) in rpc.foreignAddresses.sorted(by: { $0.key < $1.key }) {
             plan.reasons.append(
-                "layers \(plan.stages[stage].layers) go to the foreign worker at \(address); the last leg of the way to it "
-                    + "is neither authenticated nor encrypted")
+                "layers \(plan.stages[stage].layers) go to the foreign worker at \(address); "
+                    + "the last leg of the way to it is neither authenticated nor encrypted")
         }
         var order = InstanceOrder(
             id: .random(), model: model.reference, family: plan.family,

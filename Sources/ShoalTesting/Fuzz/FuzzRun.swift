@@ -1,3 +1,5 @@
+internal import Logging
+
 #if canImport(FoundationEssentials)
     internal import FoundationEssentials
 #else
@@ -15,7 +17,7 @@ package struct FuzzRun: Sendable {
         let environment = ProcessInfo.processInfo.environment
         seed = environment["SHOAL_SEED"].flatMap { UInt64($0) } ?? 1
         iterationCount = environment["SHOAL_FUZZ_ITERATIONS"].flatMap { Int($0) } ?? defaultIterationCount
-        print("fuzzing \(target): SHOAL_SEED=\(seed) SHOAL_FUZZ_ITERATIONS=\(iterationCount)")
+        Logger(label: "fuzzing").info("\(target): SHOAL_SEED=\(seed) SHOAL_FUZZ_ITERATIONS=\(iterationCount)")
     }
 
     /// One generator per iteration, so that a failing one can be looked at alone.

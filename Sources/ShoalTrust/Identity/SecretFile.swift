@@ -19,7 +19,7 @@ package struct SecretFile: Sendable {
 
     package init(_ path: String) { self.path = path }
 
-    /// The file's bytes, nil when there is no file. Of a file that has more than `byteCountMax`, which none of ours has,
+    /// The file's bytes, nil when there is no file. Of one that has more than `byteCountMax`, which none of ours has,
     /// the first `byteCountMax + 1`: whoever decodes them finds it damaged, like any other that is not what it was.
     /// Takes away what group and others may do with the file. Throws `fileUnreadable` for what the system reports.
     package func read(byteCountMax: Int) throws(ShoalError) -> [UInt8]? {

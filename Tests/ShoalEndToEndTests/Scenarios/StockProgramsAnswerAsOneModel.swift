@@ -97,7 +97,6 @@ struct StockProgramsAnswerAsOneModel {
             let cases: [(ClusterFixture.HTTPMethodName, String, String?, String)] = [
                 (.POST, "/tokenize", #"{"content":"hello world"}"#, "tokens"),
                 (.POST, "/apply-template", #"{"messages":[{"role":"user","content":"Hi"}]}"#, "prompt"),
-                (.POST, "/infill", #"{"input_prefix":"a","input_suffix":"b","n_predict":1}"#, "content"),
                 (.POST, "/completion", #"{"prompt":"a","n_predict":1}"#, "content"),
                 (
                     .POST, "/v1/responses",
@@ -105,7 +104,8 @@ struct StockProgramsAnswerAsOneModel {
                 ),
                 (
                     .POST, "/v1/messages",
-                    #"{"model":"\#(TestFiles.referenceName)","max_tokens":4,"messages":[{"role":"user","content":"Hi"}]}"#,
+                    #"{"model":"\#(TestFiles.referenceName)","max_tokens":4,"#
+                        + #""messages":[{"role":"user","content":"Hi"}]}"#,
                     "content"
                 ),
                 (.GET, "/props", nil, "default_generation_settings"), (.GET, "/slots", nil, "n_ctx"),
@@ -117,7 +117,11 @@ struct StockProgramsAnswerAsOneModel {
                 #expect(status == 200, "\(path): \(text)")
                 #expect(text.contains(expected), "\(path): \(text)")
             }
-            // llama-server's own refusals arrive as they are.
+            // llama-server's own refusals arrive as they are; the reference model has no infill tokens.
+            let (infill, said) = try await cluster.send(
+                .POST, "/infill", to: remote, body: #"{"input_prefix":"a","input_suffix":"b","n_predict":1}"#)
+            #expect(infill == 501)
+            #expect(String(decoding: said, as: UTF8.self).contains("Infill is not supported by this model"))
             let (status, _) = try await cluster.send(.POST, "/v1/embeddings", to: remote, body: #"{"input":"a"}"#)
             #expect(status == 501 || status == 400)
         }

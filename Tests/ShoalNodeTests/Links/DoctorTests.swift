@@ -9,7 +9,7 @@ import Testing
 @testable import ShoalNode
 
 extension NodeScenarios {
-    @Suite("The node knows who reaches whom", .timeLimit(.minutes(1)))
+    @Suite("The node knows who reaches whom", .timeLimit(.minutes(5)))
     struct DoctorTests {
         private func checks(_ node: TestNode, _ outcome: DoctorCheck.Outcome) async throws -> [String] {
             try await node.node.doctor().checks.filter { $0.outcome == outcome }.map(\.finding)

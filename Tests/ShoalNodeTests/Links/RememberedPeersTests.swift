@@ -56,7 +56,7 @@ struct RememberedPeersTests {
 }
 
 extension NodeScenarios {
-    @Suite("Nodes find each other again", .timeLimit(.minutes(1)))
+    @Suite("Nodes find each other again", .timeLimit(.minutes(5)))
     struct RestartTests {
         @Test("two nodes that were linked find each other after a restart with nothing given")
         func restart() async throws {

@@ -7,7 +7,7 @@ import Testing
 @testable import ShoalNode
 
 extension NodeScenarios {
-    @Suite("Links have no direction", .timeLimit(.minutes(1)))
+    @Suite("Links have no direction", .timeLimit(.minutes(5)))
     struct RouteTests {
         private static let probe = LinkHello.Purpose.data(instance: InstanceID(rawValue: 7), generation: 1, boundary: 0)
 
