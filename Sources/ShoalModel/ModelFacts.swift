@@ -28,8 +28,11 @@ struct ModelFacts {
     private static let kvByteCountMax = 4 << 20
     private static let stateByteCountMax = 4 << 30
 
-    /// `anyFamily` guesses what a family without a recipe may lack, on the large side.
-    init(header: GGUFHeader, recipe: FamilyRecipe, anyFamily: Bool) throws(ShoalError) {
+    /// From the keys of the first file and the tensors of all. `anyFamily` guesses what a family without a recipe may
+    /// lack, on the large side.
+    init(
+        header: GGUFHeader, tensors: [GGUFHeader.Tensor], recipe: FamilyRecipe, anyFamily: Bool
+    ) throws(ShoalError) {
         let keys = FamilyKeys(header: header, family: recipe.family)
         family = recipe.family
         fileName = header.fileName
@@ -49,7 +52,7 @@ struct ModelFacts {
             isSlidingLayer.isEmpty ? nil : try keys.optional("attention.sliding_window", max: Int(UInt32.max))
         expertShare = try ModelFacts.expertShare(keys, layerCount: layerCount)
         vocabularyBytes = ModelFacts.vocabularyBytes(header)
-        graph = try GraphShape(header: header, recipe: recipe, embeddingWidth: embeddingWidth)
+        graph = try GraphShape(header: header, tensors: tensors, recipe: recipe, embeddingWidth: embeddingWidth)
         let none = Array(repeating: ByteCount.zero, count: layerCount)
         switch recipe.memory {
         case .attention:

@@ -65,7 +65,8 @@ package struct ModelIndex: Sendable {
         let recipe =
             anyFamily
             ? FamilyRecipe.unproven(family) : try FamilyRecipe.named(family, fileName: first.fileName)
-        let facts = try ModelFacts(header: first, recipe: recipe, anyFamily: anyFamily)
+        let facts = try ModelFacts(
+            header: first, tensors: headers.flatMap(\.tensors), recipe: recipe, anyFamily: anyFamily)
         let tensors = try ModelIndex.tensors(of: headers, layerCount: facts.layerCount)
         guard let embedding = tensors.first(where: { $0.role == .embedding }) else {
             throw ShoalError(.malformedModel, "\(first.fileName): the tensor token_embd.weight is missing")

@@ -1,10 +1,12 @@
 import ShoalCore
 
 extension GraphShape {
-    /// Takes the widths from the tensors, the largest of any layer.
-    init(header: GGUFHeader, recipe: FamilyRecipe, embeddingWidth: Int) throws(ShoalError) {
+    /// Takes the widths from the tensors of all files of the model, the largest of any layer.
+    init(
+        header: GGUFHeader, tensors: [GGUFHeader.Tensor], recipe: FamilyRecipe, embeddingWidth: Int
+    ) throws(ShoalError) {
         self.init(embeddingWidth: embeddingWidth)
-        let widths = GraphShape.widths(of: header)
+        let widths = GraphShape.widths(of: tensors)
         scalesInput = recipe.embeddingScale != .none
         scalesQueries = recipe.scalesQueries
         addsResidualFirst = recipe.addsResidualFirst
@@ -67,9 +69,9 @@ extension GraphShape {
     private static let usedExpertCountMax = 1 << 12
 
     /// Rows of matrices and elements of vectors, by the name behind "blk.N.".
-    private static func widths(of header: GGUFHeader) -> [String: Int] {
+    private static func widths(of tensors: [GGUFHeader.Tensor]) -> [String: Int] {
         var widths: [String: Int] = [:]
-        for tensor in header.tensors where tensor.name.hasPrefix("blk.") {
+        for tensor in tensors where tensor.name.hasPrefix("blk.") {
             let parts = tensor.name.split(separator: ".", maxSplits: 2)
             guard parts.count == 3 else { continue }
             let width = tensor.dimensions.count > 1 ? tensor.dimensions[1] : tensor.dimensions.first ?? 0
