@@ -65,7 +65,8 @@ enum Samples {
 
     static let requestBodies = [
         #"""
-        {"model":"m","messages":[{"role":"system","content":"x"},{"role":"user","content":[{"type":"text","text":"Hi"}]}],
+        {"model":"m",
+        "messages":[{"role":"system","content":"x"},{"role":"user","content":[{"type":"text","text":"Hi"}]}],
         "stream":true,"stream_options":{"include_usage":true},"max_tokens":5,"temperature":0.5,"top_p":0.9,"seed":7,
         "stop":["a","b"],"logit_bias":{"5":-100},
         "response_format":{"type":"json_schema","json_schema":{"schema":{"type":"object"}}}}

@@ -5,8 +5,8 @@ import ShoalPlanning
 import ShoalStore
 import Testing
 
-/// What the planner predicts against what engines allocate: weights, KV cache and compute buffers of libllama, for every
-/// family. The whole process is compared for the reference model; of the small ones most is what any process takes.
+/// What the planner predicts against what engines allocate: weights, KV cache and compute buffers of libllama, for all
+/// families. The whole process is compared for the reference model; of the small ones most is what any process takes.
 @Suite("Memory is predicted")
 struct MemoryTests {
     @Test("weights and cache to the byte, all buffers within 5 %", arguments: TestModel.families + [.reference])
