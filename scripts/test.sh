@@ -24,11 +24,19 @@ if [ $# -gt 0 ]; then
     swift test --skip-build "$@"
     exit
 fi
+
+# A test that hangs would take the whole run with it, and tell nothing.
+seconds_max=1500
+run_tests() {
+    local bound=()
+    if command -v timeout >/dev/null; then bound=(timeout --kill-after 10 "$seconds_max"); fi
+    "${bound[@]}" swift test --skip-build "$@" || fail "swift test $*: failed, or ran for more than $seconds_max s"
+}
 say "sockets, links and nodes with made-up engines"
-swift test --skip-build --skip "^($decided|Shoal(Engine|EndToEnd|Tunnel)Tests)\."
+run_tests --skip "^($decided|Shoal(Engine|EndToEnd|Tunnel)Tests)\."
 say "real engines"
-swift test --skip-build --filter '^Shoal(Engine|Tunnel)Tests\.'
+run_tests --filter '^Shoal(Engine|Tunnel)Tests\.'
 say "real processes"
-swift test --skip-build --filter '^ShoalEndToEndTests\.'
+run_tests --filter '^ShoalEndToEndTests\.'
 
 SHOAL="$(swift build --show-bin-path)/shoal" scripts/test-net.sh --if-possible

@@ -8,6 +8,7 @@ extension ClusterKeeper {
     ///
     /// Throws what the planner and the head say, `staleTerm` if this node does not lead.
     func load(_ wish: ModelWish, for asker: NodeID) async throws(ShoalError) -> InstanceReport {
+        await waitForEnd(of: wish.slot)
         let term = try requireLead()
         guard !isSlotTaken(wish.slot) else { return try await existing(wish) }
         let order = try await order(for: wish, knownBy: asker)
@@ -77,6 +78,14 @@ extension ClusterKeeper {
 
     private var staleTerm: ShoalError {
         ShoalError(.staleTerm, "node \(nodeName(id)) does not lead the cluster; ask the leader")
+    }
+
+    /// Waits, for a while, until what nobody wants in a slot any more is gone.
+    private func waitForEnd(of slot: SlotID) async {
+        let deadline = now + limits.wishDeadline
+        while now < deadline, !isStopped, desired.status(of: slot) == nil, desired.owner(of: slot) != nil {
+            await change()
+        }
     }
 
     /// Whether an instance holds the slot or is being started there; a slot that waits or failed may get another wish.

@@ -4,13 +4,12 @@ import Foundation
 enum EngineScript {
     static var engine: URL { Binaries.directory.appending(path: "shoal-engine") }
 
-    /// Sends the engine `signal` as soon as it has its model file open: each one, or only the first in `folder`.
-    static func signalled(_ signal: String, onlyFirst: Bool, in folder: URL) throws -> URL {
-        let isOpen = "ls -l /proc/$$/fd 2>/dev/null | grep -q '[.]gguf'"
-        let condition = onlyFirst ? "mkdir '\(folder.path)/was-signalled' 2>/dev/null &&" : ""
-        let misfortune = "while kill -0 $$ && ! \(isOpen); do :; done; \(condition) kill -\(signal) $$"
+    /// Sends the engine `signal` when it opens a model file: each one, or only the first in `folder`.
+    static func signalled(_ signal: Int32, onlyFirst: Bool, in folder: URL) async throws -> URL {
+        let library = try await TestFiles.compile("signal_at_load", in: folder)
+        let first = onlyFirst ? "SIGNAL_ONLY_FIRST='\(folder.path)/was-signalled' " : ""
         return try write(
-            "(\(misfortune)) </dev/null >/dev/null 2>&1 &\nexec '\(engine.path)' \"$@\"", in: folder)
+            "\(first)SIGNAL_AT_LOAD=\(signal) LD_PRELOAD='\(library.path)' exec '\(engine.path)' \"$@\"", in: folder)
     }
 
     /// Any shell script.

@@ -1,5 +1,6 @@
 import Foundation
 import ShoalCore
+import ShoalTesting
 
 /// One real `shoal serve`, with its own data folder and its output in a file.
 // Safety: set once in `init`; `Process` is used from one test at a time.
@@ -57,8 +58,7 @@ final class NodeProcess: @unchecked Sendable {
         do {
             _ = try await waitForExit()
         } catch {
-            signal(SIGKILL)
-            process.waitUntilExit()
+            process.killAndReap()
         }
     }
 }
@@ -89,6 +89,19 @@ enum TestFiles {
             throw TestFailure("\(file.path) is missing; run: make setup")
         }
         return file
+    }
+}
+
+extension TestFiles {
+    /// Makes a library to be preloaded out of one of the C files in `clients`.
+    static func compile(_ name: String, in folder: URL) async throws -> URL {
+        let library = folder.appending(path: "\(name).so")
+        let source = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .appending(path: "clients/\(name).c")
+        let (status, output) = try await run(
+            URL(filePath: "/usr/bin/env"), ["cc", "-shared", "-fPIC", "-o", library.path, source.path, "-ldl"])
+        guard status == 0 else { throw TestFailure("\(source.path) cannot be compiled: \(output)") }
+        return library
     }
 }
 

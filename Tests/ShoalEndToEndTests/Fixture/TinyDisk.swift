@@ -1,4 +1,5 @@
 import Foundation
+import ShoalTesting
 import Testing
 
 /// A disk of 256 KiB under a node's data folder, in a mount namespace that only that node sees. Linux.
@@ -18,8 +19,7 @@ struct TinyDisk {
         process.arguments = unshare + ["true"]
         process.standardError = FileHandle.nullDevice
         do { try process.run() } catch { return false }
-        process.waitUntilExit()
-        return process.terminationStatus == 0
+        return process.reap() && process.terminationStatus == 0
     }()
 
     static func reportImpossible() {

@@ -50,7 +50,7 @@ extension HardTimes {
         func wrongClocks() async throws {
             let model = try TestFiles.require(TestFiles.referenceModel)
             try await ClusterFixture.withStrangers(nodeCount: 1) { cluster in
-                let library = try await Self.shiftedClock(in: cluster.directory)
+                let library = try await TestFiles.compile("shifted_clock", in: cluster.directory)
                 let clock = { (seconds: Int) in
                     ["LD_PRELOAD": library.path, "SHIFTED_CLOCK_SECONDS": "\(seconds)"]
                 }
@@ -176,16 +176,6 @@ extension HardTimes {
             let (_, body) = try await cluster.send(
                 .POST, "/shoal/v1/invites", to: node, body: "{\"lifetimeSeconds\": \(lifetimeSeconds)}")
             return try #require(JSONDecoder().decode(InviteReport.self, from: body).code)
-        }
-
-        private static func shiftedClock(in folder: URL) async throws -> URL {
-            let library = folder.appending(path: "shifted_clock.so")
-            let source = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-                .appending(path: "clients/shifted_clock.c")
-            let (status, output) = try await run(
-                URL(filePath: "/usr/bin/env"), ["cc", "-shared", "-fPIC", "-o", library.path, source.path])
-            guard status == 0 else { throw TestFailure("the shifted clock cannot be compiled: \(output)") }
-            return library
         }
     }
 }

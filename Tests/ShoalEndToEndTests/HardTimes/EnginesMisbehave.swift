@@ -31,7 +31,7 @@ extension HardTimes {
         func stoppedWhileLoading() async throws {
             let model = try TestFiles.require(TestFiles.referenceModel)
             try await ClusterFixture.withStrangers(nodeCount: 0) { cluster in
-                let engine = try EngineScript.signalled("STOP", onlyFirst: true, in: cluster.directory)
+                let engine = try await EngineScript.signalled(SIGSTOP, onlyFirst: true, in: cluster.directory)
                 try await cluster.withNode("a", environment: ["SHOAL_ENGINE": engine.path]) { node in
                     try await cluster.waitUntil(node, sees: 1)
                     let loaded = try await cluster.load(model, layers: nil, on: node)
@@ -47,7 +47,7 @@ extension HardTimes {
         func crashLoop() async throws {
             let model = try TestFiles.require(TestFiles.referenceModel)
             try await ClusterFixture.withStrangers(nodeCount: 0) { cluster in
-                let engine = try EngineScript.signalled("SEGV", onlyFirst: false, in: cluster.directory)
+                let engine = try await EngineScript.signalled(SIGSEGV, onlyFirst: false, in: cluster.directory)
                 try await cluster.withNode("a", environment: ["SHOAL_ENGINE": engine.path]) { node in
                     try await cluster.waitUntil(node, sees: 1)
                     do {

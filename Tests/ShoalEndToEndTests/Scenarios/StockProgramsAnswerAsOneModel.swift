@@ -1,5 +1,6 @@
 import Foundation
 import ShoalCore
+import ShoalTesting
 import Testing
 
 @Suite("Stock programs answer as one model", .serialized)
@@ -212,10 +213,7 @@ final class ForeignWorker {
         try process.run()
     }
 
-    func stop() {
-        process.terminate()
-        process.waitUntilExit()
-    }
+    func stop() { process.killAndReap() }
 }
 
 /// Listens on a port, accepts nothing, says nothing: a plain TCP connection to it succeeds.

@@ -3,6 +3,7 @@ import Foundation
 import NIOCore
 import ShoalCore
 import ShoalEngine
+import ShoalTesting
 import ShoalWire
 
 #if canImport(Darwin)
@@ -166,7 +167,7 @@ actor EngineUnderTest {
     }
 
     func waitForExit() -> Int32 {
-        process.waitUntilExit()
+        guard process.reap() else { return Int32.min }
         return process.terminationReason == .exit ? process.terminationStatus : -process.terminationStatus
     }
 

@@ -5,6 +5,7 @@ import NIOHTTP1
 import NIOPosix
 import ShoalCore
 import ShoalRPC
+import ShoalTesting
 import ShoalTunnel
 
 /// A stock program of the engine prefix, with its output in a file.
@@ -65,11 +66,7 @@ final class LlamaProgram: @unchecked Sendable {
     var output: String { (try? String(contentsOf: log, encoding: .utf8)) ?? "" }
     var isRunning: Bool { process.isRunning }
 
-    func stop() {
-        guard process.isRunning else { return }
-        kill(process.processIdentifier, SIGKILL)
-        process.waitUntilExit()
-    }
+    func stop() { process.killAndReap() }
 
     func wait(for what: String, _ condition: () async throws -> Bool) async throws {
         try await eventually(what) {
