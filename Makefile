@@ -5,7 +5,7 @@ SHELL := /bin/bash
 ENGINE_PREFIX = $(shell engine/build.sh --print-prefix)
 SWIFT_ENV = PKG_CONFIG_PATH="$(ENGINE_PREFIX)/lib/pkgconfig:$$PKG_CONFIG_PATH"
 
-.PHONY: help dependencies engine model setup build release demo bench microbench microbench-thresholds test test-net fuzz soak format lint env clean
+.PHONY: help dependencies engine model setup build release demo bench microbench microbench-thresholds test test-net fuzz soak soak-stages soak-rpc format lint env clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,18 +46,19 @@ microbench-thresholds: dependencies ## record this machine's figures as the boun
 test: setup ## everything that must hold, fast checks first
 	@scripts/test.sh
 
-soak: setup ## fifty random deaths and freezes of llama.cpp's programs in a row (SHOAL_SEED=N repeats one)
+soak: soak-stages soak-rpc ## three nodes under random requests and kills, then llama.cpp's programs (MINUTES, SOAK_SEED, SHOAL_SEED)
+
+soak-rpc: setup ## fifty random deaths and freezes of llama.cpp's programs in a row (SHOAL_SEED=N repeats one)
 	@$(SWIFT_ENV) SHOAL_SOAK=1 SHOAL_TEST_CACHE="$$(. scripts/paths.sh && echo $$SHOAL_CACHE)" \
 		swift test --filter 'StockProgramsMayDie/soak'
 
 test-net: engine ## discovery, reachability and a port scan in network namespaces (Linux, root)
 	@scripts/test-net.sh
-	@scripts/net/port-scan.sh
 
 fuzz: setup ## made-up inputs for every decoder and for a node (FUZZ_ITERATIONS, SHOAL_SEED to replay)
 	@scripts/fuzz.sh
 
-soak: release model ## three nodes under random requests and kills (MINUTES, SOAK_SEED to repeat)
+soak-stages: release model ## three nodes under random requests and kills (MINUTES, SOAK_SEED to repeat)
 	@scripts/soak.sh
 
 format: ## rewrite the sources in the house format

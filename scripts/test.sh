@@ -12,7 +12,8 @@ say "format"
 swift format lint --strict --recursive --parallel Sources Tests Package.swift
 
 say "decisions: pure targets"
-SHOAL_PURE=1 swift test --scratch-path .build-pure
+# Optimized: thousands of simulated clusters and plans.
+SHOAL_PURE=1 swift test --scratch-path .build-pure -Xswiftc -O
 
 say "building everything"
 swift build --build-tests

@@ -58,6 +58,10 @@ extension Node {
         case .dial(let node, let address):
             if let finding = await probe(node, at: address) {
                 reach.found(finding, of: node, at: address)
+                // Also of a node that dialled us: after a restart it may not be able to.
+                if finding.state == .open, let proven = try? LinkAddress(parsing: address) {
+                    memory.worked(proven, of: node)
+                }
             }
             reach.schedule.dialEnded(node, address: address, now: reach.now)
         case .ping(let node, let count):

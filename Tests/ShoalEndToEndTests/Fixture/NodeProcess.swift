@@ -10,6 +10,7 @@ final class NodeProcess: @unchecked Sendable {
     let link: String
     let directory: URL
     private let process = Process()
+    private let end: ProcessEnd
 
     /// `wrapper` is a command in front of the node's own; `environment` is added to the inherited one.
     init(
@@ -17,6 +18,7 @@ final class NodeProcess: @unchecked Sendable {
         environment: [String: String] = [:]
     ) throws {
         self.name = name
+        end = ProcessEnd(of: process)
         self.api = api
         self.link = link
         self.directory = directory
@@ -58,7 +60,7 @@ final class NodeProcess: @unchecked Sendable {
         do {
             _ = try await waitForExit()
         } catch {
-            process.killAndReap()
+            end.force()
         }
     }
 }

@@ -18,8 +18,9 @@ struct TinyDisk {
         process.executableURL = URL(filePath: "/usr/bin/env")
         process.arguments = unshare + ["true"]
         process.standardError = FileHandle.nullDevice
+        let end = ProcessEnd(of: process)
         do { try process.run() } catch { return false }
-        return process.reap() && process.terminationStatus == 0
+        return end.wait() && process.terminationStatus == 0
     }()
 
     static func reportImpossible() {

@@ -203,8 +203,10 @@ struct StockProgramsAnswerAsOneModel {
 /// A `ggml-rpc-server` that somebody else runs.
 final class ForeignWorker {
     private let process = Process()
+    private let end: ProcessEnd
 
     init(port: Int) throws {
+        end = ProcessEnd(of: process)
         process.executableURL = try TestFiles.llamaProgram("ggml-rpc-server")
         process.arguments = ["-p", String(port)]
         process.standardOutput = FileHandle.nullDevice
@@ -213,7 +215,7 @@ final class ForeignWorker {
         try process.run()
     }
 
-    func stop() { process.killAndReap() }
+    func stop() { end.force() }
 }
 
 /// Listens on a port, accepts nothing, says nothing: a plain TCP connection to it succeeds.

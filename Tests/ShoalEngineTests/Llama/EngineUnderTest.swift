@@ -20,6 +20,7 @@ import ShoalWire
 actor EngineUnderTest {
     private let executor = QueueExecutor(label: "engine under test")
     private let process = Process()
+    private let end: ProcessEnd
     private let descriptor: Int32
     private var reader = FrameReader()
     private var nextNumber: UInt64 = 1
@@ -50,6 +51,7 @@ actor EngineUnderTest {
             throw ShoalError(.internal, "socketpair: \(String(cString: strerror(errno)))")
         }
         descriptor = pair[0]
+        end = ProcessEnd(of: process)
         var timeout = timeval(tv_sec: EngineUnderTest.replySecondsMax, tv_usec: 0)
         setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &timeout, socklen_t(MemoryLayout<timeval>.size))
         let theirs = FileHandle(fileDescriptor: pair[1], closeOnDealloc: true)
@@ -167,7 +169,7 @@ actor EngineUnderTest {
     }
 
     func waitForExit() -> Int32 {
-        guard process.reap() else { return Int32.min }
+        guard end.wait() else { return Int32.min }
         return process.terminationReason == .exit ? process.terminationStatus : -process.terminationStatus
     }
 

@@ -72,6 +72,14 @@ extension NodeScenarios {
             }
         }
 
+        @Test("the node that was dialled remembers the address of the one that dialled")
+        func dialled() async throws {
+            try await TestCluster.with { cluster in
+                let nodes = try await cluster.connected("a", "b")
+                try await cluster.until { nodes[0].node.memory.entries.map(\.node) == [nodes[1].node.id] }
+            }
+        }
+
         @Test("a damaged file is moved aside and told, and the node starts")
         func damaged() async throws {
             try await TestCluster.with { cluster in

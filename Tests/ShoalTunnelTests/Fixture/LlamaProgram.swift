@@ -13,6 +13,7 @@ import ShoalTunnel
 final class LlamaProgram: @unchecked Sendable {
     let port: Int
     private let process = Process()
+    private let end: ProcessEnd
     private let log: URL
 
     /// A worker's program, on loopback.
@@ -52,6 +53,7 @@ final class LlamaProgram: @unchecked Sendable {
 
     private init(_ name: String, _ arguments: [String], port: Int, in folder: URL) throws {
         self.port = port
+        end = ProcessEnd(of: process)
         log = folder.appending(path: "\(name)-\(port).log")
         try Data().write(to: log)
         process.executableURL = try EnginePrefix.program(name)
@@ -66,7 +68,7 @@ final class LlamaProgram: @unchecked Sendable {
     var output: String { (try? String(contentsOf: log, encoding: .utf8)) ?? "" }
     var isRunning: Bool { process.isRunning }
 
-    func stop() { process.killAndReap() }
+    func stop() { end.force() }
 
     func wait(for what: String, _ condition: () async throws -> Bool) async throws {
         try await eventually(what) {
