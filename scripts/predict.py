@@ -22,7 +22,7 @@ def plan(prompt_tokens):
 
 def wait_until_ready(instance):
     for _ in range(600):
-        for report in json.load(urllib.request.urlopen(f"{base}/shoal/v1/instances"))["instances"]:
+        for report in json.load(urllib.request.urlopen(f"{base}/shoal/v1/instances")):
             if report["id"] == instance and report["phase"] == "ready":
                 return
         time.sleep(0.1)

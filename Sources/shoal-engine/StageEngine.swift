@@ -180,7 +180,9 @@ extension StageEngine {
             } else {
                 channel.send(try boundary(frame, description, of: stage, times))
             }
-            costs.add(tokenCount: description.batch.entries.count, seconds: seconds(clock.now - start))
+            costs.add(
+                tokenCount: description.batch.entries.count,
+                outputCount: description.batch.entries.count { $0.wantsOutput }, seconds: seconds(clock.now - start))
         } catch {
             channel.sendFailure(error, of: frame)
         }

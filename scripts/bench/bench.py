@@ -132,14 +132,17 @@ class Measurement:
     def eight(self):
         prompts = [prompt(f"eight {self.seed} {index}", 24) for index in range(8)]
         before, started_at = self.system.cpu_seconds(), time.monotonic()
-        answers = self.system.ask(prompts, 16 if self.quick else 32)
+        answers = self.system.ask(prompts, 32 if self.quick else 64)
         elapsed = time.monotonic() - started_at
         after = self.system.cpu_seconds()
-        # From the first token of any answer: prompts are another row.
-        begin, end = min(a.first_at for a in answers), max(a.last_at for a in answers)
-        tokens = sum(a.token_count for a in answers)
+        # While all eight are being answered: prompts are another row.
+        begin, end = max(a.first_at for a in answers), min(a.last_at for a in answers)
+        if end <= begin:
+            raise RuntimeError("the eight answers did not overlap")
+        tokens = sum(begin < at <= end for a in answers for at in a.arrivals)
         return {
-            "rate": (tokens - 1) / (end - begin), "whole_rate": tokens / elapsed, "token_count": tokens,
+            "rate": tokens / (end - begin), "whole_rate": sum(a.token_count for a in answers) / elapsed,
+            "token_count": tokens,
             "busy": {name: (after[name] - before[name]) / elapsed for name in after}}
 
     def long(self):

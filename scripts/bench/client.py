@@ -18,6 +18,8 @@ class Answer:
     token_count: int = 0
     prompt_token_count: int = 0
     text: str = ""
+    # When each event with text arrived.
+    arrivals: list = field(default_factory=list)
     timings: dict = field(default_factory=dict)
 
     @property
@@ -128,6 +130,7 @@ def parse(started_at, reads):
             at = arrival(arrivals, position(runs, start + len(block) - 1))
             answer.first_at = answer.first_at or at
             answer.last_at = at
+            answer.arrivals.append(at)
             answer.text += text
         answer.timings = event.get("timings") or answer.timings
         if usage := event.get("usage"):

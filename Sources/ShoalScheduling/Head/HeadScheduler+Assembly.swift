@@ -58,7 +58,7 @@ extension HeadScheduler {
                 $0 + (slots[Int($1.rawValue)].running?.promptRemainingCount ?? 0)
             },
             decodeTokenCount: dueCount == 0 && decodingCount > 0 ? groups.size : dueCount)
-        let depth = pacing.depth(tokenCount: dueCount + chunk, hasAnswers: decodingCount > 0)
+        let depth = pacing.depth(tokenCount: dueCount + chunk, outputCount: dueCount, hasAnswers: decodingCount > 0)
         if !promptTurns.isEmpty, dueCount > 0 || inFlight.count < depth {
             parts.operations += startPrompts(now: now)
             parts.entries += takePromptEntries(room: min(chunk, configuration.microBatchTokenCountMax - dueCount))

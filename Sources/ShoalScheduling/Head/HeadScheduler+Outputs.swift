@@ -15,7 +15,9 @@ extension HeadScheduler {
             guard let answers = split(tokens, of: batch) else { return breakPipeline(mismatch(tokens, batch)) }
             settle(batch)
             failedBatchCount = 0
-            pacing.roundTripMeasured(tokenCount: batch.tokenCount, now - batch.sentAt, now: now)
+            pacing.roundTripMeasured(
+                tokenCount: batch.tokenCount, outputCount: batch.windows.reduce(0) { $0 + $1.count },
+                now - batch.sentAt, now: now)
             var actions: [HeadSchedulerAction] = []
             for (window, answer) in zip(batch.windows, answers) {
                 guard let more = accept(answer, of: window, now: now) else {

@@ -38,7 +38,9 @@ extension HeadScheduler {
             let draftCount = min(
                 draftCount(for: request, decodingCount: decodingCount), configuration.microBatchTokenCountMax,
                 configuration.outputCountMax)
-            guard draftCount > 0, inFlight.count < pacing.depth(tokenCount: draftCount, hasAnswers: true) else {
+            guard draftCount > 0,
+                inFlight.count < pacing.depth(tokenCount: draftCount, outputCount: draftCount, hasAnswers: true)
+            else {
                 continue
             }
             parts.entries = takeWindow(of: sequence, draftCountMax: draftCount, &parts.operations)

@@ -33,11 +33,17 @@ struct PipelinePacing: Sendable {
     /// Shares of its time in which a slowest stage that computes less gets more work, or more is let go again.
     private static let busyEnough = 0.96
     private static let fullyBusy = 0.985
+    /// Smaller groups hide variation, but where they compute this much longer for certain, they cost more than that.
+    private static let varietyPrice = 1.15
     /// Another grouping must promise this much more before it replaces the one in use.
     private static let changeGain = 1.03
     /// Prompt tokens of a micro-batch while nothing is measured, and the fewest while answers are running.
     private static let unmeasuredPromptChunk = 128
     private static let promptChunkMin = 8
+    /// Fewer tokens at once make attention to a long context several times as expensive: ggml's processor kernel takes
+    /// queries in tiles of 64. For prompts of several such portions.
+    private static let longPromptChunkMin = 64
+    private static let longPromptPortionCount = 4
 
     init(_ configuration: HeadSchedulerConfiguration) {
         stageCount = configuration.stageCount
@@ -77,24 +83,28 @@ struct PipelinePacing: Sendable {
     private func isSlowest(_ index: Int) -> Bool {
         guard isMeasured else { return false }
         let size = Double(stages.count)
-        return stages[index].seconds(tokenCount: size) >= bottleneckSeconds(tokenCount: size)
+        return stages[index].seconds(tokenCount: size, outputCount: size) >= bottleneckSeconds(tokenCount: size)
     }
 
     /// A micro-batch of `tokenCount` entries came back after `duration`.
-    mutating func roundTripMeasured(tokenCount: Int, _ duration: Duration, now: Duration) {
+    mutating func roundTripMeasured(tokenCount: Int, outputCount: Int, _ duration: Duration, now: Duration) {
         guard isMeasured, tokenCount > 0 else { return }
-        let computed = stages.reduce(0) { $0 + $1.seconds(tokenCount: Double(tokenCount)) }
+        let computed = stages.reduce(0) {
+            $0 + $1.seconds(tokenCount: Double(tokenCount), outputCount: Double(outputCount))
+        }
         delay.add(max(0, duration / .seconds(1) - computed), now: now)
     }
 
-    /// T: seconds of the slowest stage for `tokenCount` tokens.
-    func bottleneckSeconds(tokenCount: Double) -> Double {
-        stages.reduce(0) { max($0, $1.seconds(tokenCount: tokenCount)) }
+    /// T: seconds of the slowest stage for `tokenCount` tokens, all of which want outputs unless said otherwise.
+    func bottleneckSeconds(tokenCount: Double, outputCount: Double? = nil) -> Double {
+        stages.reduce(0) { max($0, $1.seconds(tokenCount: tokenCount, outputCount: outputCount ?? tokenCount)) }
     }
 
     /// R: seconds from the head through all stages and back.
-    func roundTripSeconds(tokenCount: Double) -> Double {
-        stages.reduce(delay.value ?? 0) { $0 + $1.seconds(tokenCount: tokenCount) }
+    func roundTripSeconds(tokenCount: Double, outputCount: Double? = nil) -> Double {
+        stages.reduce(delay.value ?? 0) {
+            $0 + $1.seconds(tokenCount: tokenCount, outputCount: outputCount ?? tokenCount)
+        }
     }
 
     // MARK: Decisions
@@ -113,9 +123,15 @@ struct PipelinePacing: Sendable {
     private mutating func fastestGroups(of count: Int, _ key: Int, _ tokensPerSequence: Int) -> Groups {
         var best = groupsInUse[key]
         var bestSeconds = best.map { cycleSeconds($0, of: count, tokensPerSequence) / Self.changeGain } ?? .infinity
-        for groupCount in 1...min(count, inFlightMax) {
-            let groups = evenGroups(of: count, groupCount)
-            guard groups.count == groupCount else { continue }
+        let candidates = (1...min(count, inFlightMax)).map { evenGroups(of: count, $0) }
+        let computeLimit =
+            Self.varietyPrice
+            * (candidates.map { steadyCycleSeconds($0, of: count, tokensPerSequence) }.min() ?? .infinity)
+        if let inUse = best, computeSeconds(inUse, of: count, tokensPerSequence) > computeLimit {
+            bestSeconds = .infinity
+        }
+        for groups in candidates {
+            guard computeSeconds(groups, of: count, tokensPerSequence) <= computeLimit else { continue }
             let seconds = cycleSeconds(groups, of: count, tokensPerSequence)
             guard seconds < bestSeconds * 0.999 else { continue }
             best = groups
@@ -134,17 +150,32 @@ struct PipelinePacing: Sendable {
     func cycleSeconds(_ groups: Groups, of count: Int, _ tokensPerSequence: Int) -> Double {
         let tokenCount = Double(count * tokensPerSequence) / Double(groups.count)
         return max(
-            Double(groups.count) * bottleneckSeconds(tokenCount: tokenCount),
-            roundTripSeconds(tokenCount: tokenCount) * variation)
+            computeSeconds(groups, of: count, tokensPerSequence), roundTripSeconds(tokenCount: tokenCount) * variation)
+    }
+
+    /// The same if times hardly varied.
+    private func steadyCycleSeconds(_ groups: Groups, of count: Int, _ tokensPerSequence: Int) -> Double {
+        let tokenCount = Double(count * tokensPerSequence) / Double(groups.count)
+        return max(
+            computeSeconds(groups, of: count, tokensPerSequence),
+            roundTripSeconds(tokenCount: tokenCount) * Self.variationRange.lowerBound)
+    }
+
+    /// The slowest stage's part of it.
+    private func computeSeconds(_ groups: Groups, of count: Int, _ tokensPerSequence: Int) -> Double {
+        let tokenCount = Double(count * tokensPerSequence) / Double(groups.count)
+        return Double(groups.count) * bottleneckSeconds(tokenCount: tokenCount)
     }
 
     /// Micro-batches of `tokenCount` tokens under way that leave the slowest stage no pause. Without running answers,
     /// whom it would delay, one more waits before that stage.
-    func depth(tokenCount: Int, hasAnswers: Bool) -> Int {
+    func depth(tokenCount: Int, outputCount: Int, hasAnswers: Bool) -> Int {
         guard isMeasured, tokenCount > 0 else { return min(stageCount, inFlightMax) }
-        let slowest = bottleneckSeconds(tokenCount: Double(tokenCount))
+        let (tokens, outputs) = (Double(tokenCount), Double(outputCount))
+        let slowest = bottleneckSeconds(tokenCount: tokens, outputCount: outputs)
         guard slowest > 0 else { return min(stageCount, inFlightMax) }
-        let ratio = min(Double(inFlightMax), roundTripSeconds(tokenCount: Double(tokenCount)) / slowest)
+        let ratio = min(
+            Double(inFlightMax), roundTripSeconds(tokenCount: tokens, outputCount: outputs) / slowest)
         let count = hasAnswers ? Int(ratio.rounded()) : Int((ratio * variation).rounded(.up)) + 1
         return max(1, min(count, inFlightMax))
     }
@@ -214,11 +245,13 @@ struct PipelinePacing: Sendable {
         var best = promptChunkMax
         var bestSeconds = Double.infinity
         var size = promptChunkMax
-        while size >= min(Self.promptChunkMin, promptChunkMax) {
+        let isLong = promptTokenCount >= Self.longPromptPortionCount * Self.longPromptChunkMin
+        while size >= min(isLong ? Self.longPromptChunkMin : Self.promptChunkMin, promptChunkMax) {
             let portions = (Double(promptTokenCount) / Double(size)).rounded(.up)
             let filled = min(Double(promptTokenCount), Double(size))
             let seconds =
-                roundTripSeconds(tokenCount: filled) + (portions - 1) * bottleneckSeconds(tokenCount: filled)
+                roundTripSeconds(tokenCount: filled, outputCount: 0)
+                + (portions - 1) * bottleneckSeconds(tokenCount: filled, outputCount: 0)
             if seconds < bestSeconds {
                 best = size
                 bestSeconds = seconds
@@ -235,7 +268,8 @@ struct PipelinePacing: Sendable {
         var (low, high) = (min(Self.promptChunkMin, promptChunkMax), promptChunkMax)
         while low < high {
             let middle = (low + high + 1) / 2
-            if bottleneckSeconds(tokenCount: Double(decodeTokenCount + middle)) <= limit {
+            let total = Double(decodeTokenCount + middle)
+            if bottleneckSeconds(tokenCount: total, outputCount: Double(decodeTokenCount)) <= limit {
                 low = middle
             } else {
                 high = middle - 1

@@ -1,42 +1,58 @@
 import ShoalCore
 
-/// The time that one stage needs for a micro-batch of a given size, learned from the stage's own counters.
+/// The time that one stage needs for a micro-batch, learned from the stage's own counters.
 ///
-/// A curve through one point per size bucket. Where nothing was measured, a part of the nearest cost is taken as fixed
-/// and the rest as proportional to the tokens; trying the size then corrects it.
+/// A micro-batch costs something by itself, something for each token, and something for each output: the last stage's
+/// output matrix is as much as several layers, and prompts ask for one output only. The three are fitted to the mean of
+/// each size bucket; single tokens, which kernels treat differently, have a time of their own.
 struct StageCost: Sendable {
     private struct Point: Sendable {
         var tokenCount: Double
+        var outputCount: Double
         var seconds: Double
+        /// Falls while only other sizes are measured: machines get busy and quiet again.
+        var weight: Double
+
+        var terms: [Double] { [1, tokenCount, outputCount] }
     }
 
-    /// Share of a cost that is taken to be independent of size until another size was measured.
-    private static let assumedFixedShare = 0.3
-    /// Weight of the newest counters against all older ones; machines get busy and quiet again.
+    /// Weight of the newest counters against all older ones of their size.
     private static let newestWeight = 0.5
+    private static let fading = 0.9
+    private static let weightMin = 0.02
+    /// Share of a cost that is taken to be independent of size until another size was measured, and how little that
+    /// counts once one was.
+    private static let assumedFixedShare = 0.3
+    private static let assumptionWeight = 0.001
 
     private var latest = ComputeCosts()
     private var points: [Point?] = []
-    /// `points` in order of size, never falling: noise must not make a larger micro-batch look cheaper.
-    private var curve: [Point] = []
+    private var line: NonNegativeFit?
+    private var single: Double?
 
-    var isKnown: Bool { !curve.isEmpty }
+    var isKnown: Bool { line != nil }
 
     /// Takes the stage's counters as they are now. Counters that went back are those of a new engine.
     mutating func learn(_ costs: ComputeCosts) {
+        for index in points.indices {
+            if let weight = points[index]?.weight { points[index]?.weight = max(Self.weightMin, weight * Self.fading) }
+        }
         for (index, bucket) in costs.buckets.prefix(ComputeCosts.bucketCount).enumerated() {
             let before = latest.buckets.indices.contains(index) ? latest.buckets[index] : ComputeCosts.Bucket()
             let isNew = bucket.batchCount < before.batchCount || bucket.tokenCount < before.tokenCount
-            let batchCount = bucket.batchCount - (isNew ? 0 : before.batchCount)
-            let tokenCount = bucket.tokenCount - (isNew ? 0 : before.tokenCount)
-            let seconds = bucket.seconds - (isNew ? 0 : before.seconds)
-            guard batchCount > 0, tokenCount > 0, seconds > 0, seconds.isFinite else { continue }
+            let difference = isNew ? bucket : bucket.since(before)
+            let count = Double(difference.batchCount)
+            guard count > 0, difference.tokenCount > 0, difference.seconds > 0, difference.seconds.isFinite else {
+                continue
+            }
             learn(
-                Point(tokenCount: Double(tokenCount) / Double(batchCount), seconds: seconds / Double(batchCount)),
-                at: index)
+                Point(
+                    tokenCount: Double(difference.tokenCount) / count,
+                    outputCount: Double(difference.outputCount) / count, seconds: difference.seconds / count,
+                    weight: 1), at: index)
         }
         latest = costs
-        redraw()
+        fit()
     }
 
     private mutating func learn(_ point: Point, at index: Int) {
@@ -45,40 +61,40 @@ struct StageCost: Sendable {
             points[index] = point
             return
         }
-        let weight = Self.newestWeight
+        let share = Self.newestWeight
         points[index] = Point(
-            tokenCount: old.tokenCount + (point.tokenCount - old.tokenCount) * weight,
-            seconds: old.seconds + (point.seconds - old.seconds) * weight)
+            tokenCount: old.tokenCount + (point.tokenCount - old.tokenCount) * share,
+            outputCount: old.outputCount + (point.outputCount - old.outputCount) * share,
+            seconds: old.seconds + (point.seconds - old.seconds) * share, weight: 1)
     }
 
-    private mutating func redraw() {
-        curve = []
-        for point in points.compactMap({ $0 }) {
-            let floor = curve.last?.seconds ?? 0
-            curve.append(Point(tokenCount: point.tokenCount, seconds: max(floor, point.seconds)))
+    private mutating func fit() {
+        single = points.first.flatMap { $0 }?.seconds
+        let known = points.compactMap { $0 }
+        // Single tokens say little about larger micro-batches once one of those was measured.
+        let larger = known.filter { $0.tokenCount >= 2 }
+        guard let first = larger.first ?? known.first else { return }
+        var fit = NonNegativeFit()
+        for point in larger.isEmpty ? known : larger { fit.add(point.terms, point.seconds, weight: point.weight) }
+        if let single = known.first, !larger.isEmpty, single.tokenCount < 2 {
+            fit.add(single.terms, single.seconds, weight: Self.singleTokenWeight)
         }
+        fit.add([1, 0, 0], first.seconds * Self.assumedFixedShare, weight: Self.assumptionWeight, scale: first.seconds)
+        fit.add([0, 0, 1], 0, weight: Self.assumptionWeight, scale: first.seconds)
+        fit.solve()
+        line = fit
     }
 
-    /// Seconds for one micro-batch of `tokenCount` tokens, which may be a mean; 0 while nothing is known.
-    func seconds(tokenCount: Double) -> Double {
-        guard let first = curve.first, let last = curve.last else { return 0 }
-        if tokenCount <= first.tokenCount { return extrapolated(from: first, to: tokenCount) }
-        if tokenCount >= last.tokenCount { return beyond(last, tokenCount) }
-        let upper = curve.firstIndex { $0.tokenCount > tokenCount } ?? curve.count - 1
-        let (left, right) = (curve[upper - 1], curve[upper])
-        let share = (tokenCount - left.tokenCount) / (right.tokenCount - left.tokenCount)
-        return left.seconds + (right.seconds - left.seconds) * share
-    }
+    private static let singleTokenWeight = 0.05
 
-    private func extrapolated(from point: Point, to tokenCount: Double) -> Double {
-        let fixed = Self.assumedFixedShare
-        return point.seconds * (fixed + (1 - fixed) * tokenCount / point.tokenCount)
-    }
-
-    private func beyond(_ last: Point, _ tokenCount: Double) -> Double {
-        guard curve.count > 1 else { return extrapolated(from: last, to: tokenCount) }
-        let before = curve[curve.count - 2]
-        let slope = (last.seconds - before.seconds) / (last.tokenCount - before.tokenCount)
-        return last.seconds + slope * (tokenCount - last.tokenCount)
+    /// Seconds for one micro-batch, whose counts may be means; 0 while nothing is known.
+    func seconds(tokenCount: Double, outputCount: Double) -> Double {
+        guard let line else { return 0 }
+        let fitted = line.value([1, tokenCount, outputCount])
+        guard let single, tokenCount < 2 else { return fitted }
+        // Between one token and two; noise must not make two look cheaper.
+        let two = line.value([1, 2, 2 * outputCount / max(1, tokenCount)])
+        let one = min(single, two)
+        return one + (two - one) * max(0, tokenCount - 1)
     }
 }

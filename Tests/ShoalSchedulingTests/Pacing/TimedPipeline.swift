@@ -136,7 +136,8 @@ struct TimedPipeline {
         stages[stage].batchCount += 1
         let seconds = stages[stage].times.seconds(batch.entries.count, number: stages[stage].batchCount)
         stages[stage].isBusy = true
-        stages[stage].costs.add(tokenCount: batch.entries.count, seconds: seconds)
+        stages[stage].costs.add(
+            tokenCount: batch.entries.count, outputCount: batch.entries.count { $0.wantsOutput }, seconds: seconds)
         stages[stage].busy.append((now, now + seconds))
         schedule(.computed(batch, stage: stage), after: seconds)
     }

@@ -176,6 +176,7 @@ struct HeadSimulation {
         let stage = Int.random(in: 0..<configuration.stageCount, using: &generator)
         costs[stage].add(
             tokenCount: Int.random(in: 1...16, using: &generator),
+            outputCount: Int.random(in: 0...16, using: &generator),
             seconds: Double.random(in: 0...0.1, using: &generator))
         scheduler.stageMeasured(stage, costs[stage], now: now)
     }
