@@ -32,6 +32,27 @@ struct StockProgramsObeyOptions {
         }
     }
 
+    @Test("llama-server runs on the node that was asked, whoever leads, and where --head says")
+    func head() async throws {
+        let model = try TestFiles.require(TestFiles.referenceModel)
+        try await ClusterFixture.with(nodeCount: 2) { cluster in
+            for (asked, named, expected) in [(0, nil, "a"), (1, nil, "b"), (0, "b", "b"), (1, "a", "a")] {
+                var options: RPCOptions?
+                if let named {
+                    options = RPCOptions()
+                    options?.headName = named
+                }
+                let node = cluster.nodes[asked]
+                let loaded = try await cluster.loadStock(model, layers: Self.layers, on: node, options: options)
+                #expect(loaded.headName == expected)
+                let (status, text, body) = try await cluster.complete("The capital of France is", on: node)
+                #expect(status == 200, "\(body)")
+                #expect(text.contains("Paris"))
+                _ = try await cluster.send(.DELETE, "/shoal/v1/instances/\(loaded.id)", to: node)
+            }
+        }
+    }
+
     @Test("llama-server is started so long after the last worker as --rpc-settle says")
     func settle() async throws {
         let model = try TestFiles.require(TestFiles.referenceModel)

@@ -8,6 +8,9 @@ struct StockProgramsReadTheirOwnFiles {
     private static let folder = "/proc/self/cwd"
     private static let layers = "a=0-9,b=10-19,c=20-29"
     private static let name = "model.gguf"
+    /// Of the pinned reference model. A tensor of less than 1 MiB travels as a whole.
+    private static let changedOffset = 75_364_900
+    private static let changedTensorByteCount = 552_960
 
     @Test(
         "of two workers only the one without the file receives weights, once: the next load finds them in its cache",
@@ -25,6 +28,24 @@ struct StockProgramsReadTheirOwnFiles {
             #expect(second.stages.allSatisfy { $0.weightBytesReceived == .zero })
             #expect(second.stages[2].worker?.weightBytesReferenced == c?.weightBytesSent)
             #expect(try await answer(cluster, a) == text)
+        }
+    }
+
+    @Test(
+        "of a worker whose file differs in one byte of one tensor only a piece of that tensor is sent",
+        .enabled(if: FileManager.default.fileExists(atPath: folder), "Linux has it"))
+    func oneByteDiffers() async throws {
+        var bytes = try Data(contentsOf: TestFiles.require(TestFiles.referenceModel))
+        // In blk.26.ffn_up.weight, at a place by which files are told apart at a glance.
+        bytes[Self.changedOffset] ^= 1
+        try await withNodes(thirdFile: bytes) { cluster, a in
+            let loaded = try await load(cluster, a)
+            let (b, c) = (loaded.stages[1].worker, loaded.stages[2].worker)
+            #expect(b?.weightBytesSent == .zero && (b?.weightBytesReferenced ?? .zero) > .zero)
+            let sent = c?.weightBytesSent ?? .zero
+            #expect(sent == ByteCount(Self.changedTensorByteCount))
+            #expect((c?.weightBytesReferenced ?? .zero) > ByteCount(10 << 20))
+            #expect(try await answer(cluster, a).contains("Paris"))
         }
     }
 
