@@ -27,9 +27,9 @@ struct StockProgramsLoseTheirNetwork {
     private func cut(_ moment: Moment, _ cut: CuttableNetwork.Cut) async throws {
         try await withCuttableNodes { cluster, network, a, b in
             let model = try TestFiles.require(TestFiles.referenceModel)
-            let prompt = moment == .midPrompt ? String(repeating: "The sea is deep. ", count: 300) : "Once upon a time"
+            let prompt = moment == .midPrompt ? String(repeating: "The sea is deep. ", count: 200) : "Once upon a time"
             let loaded = try await cluster.loadStock(model, layers: "a=0-14,b=15-29", on: a, contextTokenCount: 2048)
-            let expected = try await cluster.complete(prompt, on: a, maxTokens: 60).text
+            let expected = try await cluster.complete(prompt, on: a, maxTokens: 40).text
             var id = loaded.id
             if moment == .midLoad {
                 _ = try await cluster.send(.DELETE, "/shoal/v1/instances/\(id)", to: a)
@@ -38,7 +38,7 @@ struct StockProgramsLoseTheirNetwork {
             }
             async let asked: (status: Int, text: String, body: String)? =
                 moment == .idle || moment == .midLoad
-                ? nil : cluster.complete(prompt, on: a, maxTokens: 60, isCached: false)
+                ? nil : cluster.complete(prompt, on: a, maxTokens: 40, isCached: false)
             if moment != .midLoad { network.cut(cut, afterByteCount: moment.byteCount) }
             try await eventually("the network is cut") { network.isCut }
             let problem = try await cause(id, a, cluster)
@@ -50,7 +50,7 @@ struct StockProgramsLoseTheirNetwork {
                 #expect(status != 200 || text == expected)
             }
             try await eventually("it answers again", attempts: 4500) {
-                try await cluster.complete(prompt, on: a, maxTokens: 60).text == expected
+                try await cluster.complete(prompt, on: a, maxTokens: 40).text == expected
             }
             #expect(a.isRunning && b.isRunning)
         }

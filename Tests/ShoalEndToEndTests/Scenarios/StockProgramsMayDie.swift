@@ -43,8 +43,8 @@ struct StockProgramsMayDie {
         arguments: [false, true])
     func notStreamed(isMidPrompt: Bool) async throws {
         let model = try TestFiles.require(TestFiles.referenceModel)
-        // 1500 tokens in portions of 64: the first few graphs are far from the first token.
-        let prompt = isMidPrompt ? String(repeating: "The sea is deep. ", count: 300) : "Once upon a time"
+        // 500 tokens in portions of 64: the first few graphs are far from the first token.
+        let prompt = isMidPrompt ? String(repeating: "The sea is deep. ", count: 100) : "Once upon a time"
         let tokenCount = isMidPrompt ? 4 : 120
         var options = RPCOptions()
         options.microBatchTokenCount = 64
