@@ -5,7 +5,7 @@ SHELL := /bin/bash
 ENGINE_PREFIX = $(shell engine/build.sh --print-prefix)
 SWIFT_ENV = PKG_CONFIG_PATH="$(ENGINE_PREFIX)/lib/pkgconfig:$$PKG_CONFIG_PATH"
 
-.PHONY: help dependencies engine model setup build release demo bench microbench microbench-thresholds test test-net fuzz soak soak-stages soak-rpc format lint env clean
+.PHONY: help dependencies engine model setup build release demo bench microbench microbench-thresholds test test-net fuzz soak soak-stages soak-rpc soak-workers format lint env clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,11 +46,14 @@ microbench-thresholds: dependencies ## record this machine's figures as the boun
 test: setup ## everything that must hold, fast checks first
 	@scripts/test.sh
 
-soak: soak-stages soak-rpc ## three nodes under random requests and kills, then llama.cpp's programs (MINUTES, SOAK_SEED, SHOAL_SEED)
+soak: soak-stages soak-rpc soak-workers ## the three below (MINUTES, SOAK_SEED, SHOAL_SEED)
 
 soak-rpc: setup ## fifty random deaths and freezes of llama.cpp's programs in a row (SHOAL_SEED=N repeats one)
 	@$(SWIFT_ENV) SHOAL_SOAK=1 SHOAL_TEST_CACHE="$$(. scripts/paths.sh && echo $$SHOAL_CACHE)" \
 		swift test --filter 'StockProgramsMayDie/soak'
+
+soak-workers: release model ## llama.cpp's programs with 1 to 4 workers side by side, MINUTES (10) of requests
+	@scripts/soak_rpc.sh
 
 test-net: engine ## discovery, reachability and a port scan in network namespaces (Linux, root)
 	@scripts/test-net.sh

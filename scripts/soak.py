@@ -50,12 +50,13 @@ BEGIN = time.monotonic()
 
 
 class Node:
-    def __init__(self, name, api, link, peers, folder, shoal, key):
+    def __init__(self, name, api, link, peers, folder, shoal, key, arguments=()):
         self.name, self.api, self.folder = name, api, folder
         self.command = [shoal, "serve", "--name", name, "--data", str(folder), "--api", f"127.0.0.1:{api}"]
         self.command += ["--link", f"127.0.0.1:{link}", "--threads", "1", "--cluster-key", key]
         for peer in peers:
             self.command += ["--peer", f"127.0.0.1:{peer}"]
+        self.command += arguments
         self.start_count = 0
         self.process = None
         self.start()

@@ -11,16 +11,16 @@ extension Node {
         return try report(planRequest(request, model), request)
     }
 
-    /// A plan that can be carried out.
+    /// A plan that can be carried out. `asker` is the node whose user asked, this one if it is nil.
     func planned(
-        _ request: LoadRequest, _ model: OpenedModel
+        _ request: LoadRequest, _ model: OpenedModel, askedBy asker: NodeID? = nil
     ) throws(ShoalError) -> (plan: PlanReport, order: InstanceOrder) {
         if let imagined = request.imaginedNodes?.first {
             throw ShoalError(
                 .invalidRequest,
                 "\(imagined.name) does not exist; shoal plan shows what it would change, but it can hold nothing")
         }
-        if let planned = try rpcPlanned(request, model) { return planned }
+        if let planned = try rpcPlanned(request, model, askedBy: asker) { return planned }
         let planRequest = try planRequest(request, model)
         let plan = try report(planRequest, request)
         var order = InstanceOrder(

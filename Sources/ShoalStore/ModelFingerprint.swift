@@ -11,6 +11,8 @@ package struct ModelFingerprint: Sendable, Hashable, Codable, CustomStringConver
     /// Samples per file; files with less tensor data than they cover are read whole.
     package static let sampleCount = 64
     package static let sampleByteCount = 4096
+    /// More files than anybody keeps of one model.
+    package static let similarCountMax = 8
 
     /// 64 lowercase hexadecimal characters.
     package let digest: String
@@ -53,6 +55,19 @@ package struct ModelFingerprint: Sendable, Hashable, Codable, CustomStringConver
             }
             return (try? ModelFingerprint(of: model)) == self
         }
+    }
+
+    /// Paths of models of the same size, which may be equal, or equal but for some tensors; `likelyPath` first, at most
+    /// `similarCountMax`. Blocks.
+    package func findSimilar(in folders: ModelFolders, likelyPath: String? = nil) -> [String] {
+        var found: [String] = []
+        for path in (likelyPath.map { [$0] } ?? []) + folders.models().map(\.path) where !found.contains(path) {
+            guard found.count < ModelFingerprint.similarCountMax else { break }
+            // What cannot be read is no copy.
+            guard let model = try? StoredModel.open(path: path, anyFamily: true) else { continue }
+            if model.byteCount == byteCount { found.append(path) }
+        }
+        return found
     }
 
     /// Ascending, inside `start..<end`; together the whole of it if it is short.

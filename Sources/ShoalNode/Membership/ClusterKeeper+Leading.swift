@@ -42,7 +42,7 @@ extension ClusterKeeper {
         guard let node else { throw ShoalError(.unavailable, "node \(id) is shutting down") }
         var problem: ShoalError
         do throws(ShoalError) {
-            return try await node.order(for: wish)
+            return try await node.order(for: wish, askedBy: asker)
         } catch {
             guard error.code == .fileUnreadable else { throw error }
             problem = error

@@ -39,15 +39,16 @@ extension Node {
         throw problem
     }
 
-    /// A plan for a wish, made from this node's copy of the file. Throws `fileUnreadable` if it has none.
-    func order(for wish: ModelWish) async throws(ShoalError) -> InstanceOrder {
+    /// A plan for a wish, made from this node's copy of the file. Throws `fileUnreadable` if it has none. `asker` is the
+    /// node whose user wished.
+    func order(for wish: ModelWish, askedBy asker: NodeID? = nil) async throws(ShoalError) -> InstanceOrder {
         let wanted = ModelReference(
             name: wish.model, path: wish.path,
             fingerprint: ModelFingerprint(
                 digest: wish.contentDigest, byteCount: ByteCount(wish.contentByteCount)))
         var model = try await models.open(try await models.path(of: wanted, nodeName: configuration.name))
         model.reference.name = wish.model
-        return try planned(wish.request, model).order
+        return try planned(wish.request, model, askedBy: asker).order
     }
 
     /// Connected nodes that answer.

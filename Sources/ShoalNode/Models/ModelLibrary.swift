@@ -47,6 +47,16 @@ struct ModelLibrary: Sendable {
         return found
     }
 
+    /// Where this node may have weights of a model: its copy, and files that differ from it somewhere. What is read from
+    /// them must be compared.
+    @concurrent func pathsLike(_ model: ModelReference) async -> [String] {
+        let folders = folders
+        let found = try? await Self.onFileThread { () throws(ShoalError) in
+            model.fingerprint.findSimilar(in: folders, likelyPath: model.path)
+        }
+        return found ?? []
+    }
+
     /// What clients call a model: its file's name without folder, ".gguf" and the number of a split part.
     static func name(ofFile path: String) -> String {
         var name = path.split(separator: "/").last.map(String.init) ?? path

@@ -6,9 +6,9 @@ import ShoalPlanning
 /// and foreign workers beside the nodes.
 extension Node {
     /// Nil when the stages engine is to compute. Throws `unsupportedFamily` when that was asked for and cannot be, and
-    /// what the planner says.
+    /// what the planner says. `asker` is the node whose user asked, this one if it is nil.
     func rpcPlanned(
-        _ request: LoadRequest, _ model: OpenedModel
+        _ request: LoadRequest, _ model: OpenedModel, askedBy asker: NodeID? = nil
     ) throws(ShoalError) -> (plan: PlanReport, order: InstanceOrder)? {
         switch request.engine {
         case .stages:
@@ -27,7 +27,7 @@ extension Node {
         if request.engine == nil, let problem = model.stagesProblem {
             plan.reasons.insert("\(problem.message); the rpc engine computes it", at: 0)
         }
-        let rpc = try rpcOrder(plan, request.rpc ?? RPCOptions(), candidates)
+        let rpc = try rpcOrder(plan, request.rpc ?? RPCOptions(), candidates, asker ?? id)
         plan.reasons.append(
             "\(rpc.headName) runs llama-server"
                 + (rpc.localStage.map { " and computes layers \(plan.stages[$0].layers) itself" } ?? ""))
@@ -110,11 +110,11 @@ extension Node {
     }
 
     private func rpcOrder(
-        _ plan: PlanReport, _ options: RPCOptions, _ candidates: [Candidate]
+        _ plan: PlanReport, _ options: RPCOptions, _ candidates: [Candidate], _ asker: NodeID
     ) throws(ShoalError) -> RPCOrder {
         // A stage carries the planner's name of its place: a node's, or a foreign worker's address.
         let places = plan.stages.map { stage in candidates.first { $0.node.name == stage.nodeName } }
-        let head = try rpcHead(plan, options, places)
+        let head = try rpcHead(plan, options, places, asker)
         var foreign: [Int: String] = [:]
         for (index, place) in places.enumerated() { foreign[index] = place?.foreignAddress }
         // Without a GPU llama-server computes first layers, with one last layers.
@@ -125,9 +125,10 @@ extension Node {
             foreignAddresses: foreign, options: options)
     }
 
-    /// The node that was named; that of a model on one node; else this one, which has the file.
+    /// The node that was named; that of a model on one node; else the one that was asked, which has the file; else this
+    /// one, which has it too.
     private func rpcHead(
-        _ plan: PlanReport, _ options: RPCOptions, _ places: [Candidate?]
+        _ plan: PlanReport, _ options: RPCOptions, _ places: [Candidate?], _ asker: NodeID
     ) throws(ShoalError) -> Candidate {
         let nodes = rpcCandidates().filter(\.canHead)
         if let name = options.headName {
@@ -137,7 +138,7 @@ extension Node {
             return named
         }
         if places.count == 1, let only = places[0], only.canHead { return only }
-        if let own = nodes.first(where: { $0.node.id == id }) { return own }
+        for known in [asker, id] { if let own = nodes.first(where: { $0.node.id == known }) { return own } }
         guard let first = places.compactMap({ $0 }).first(where: \.canHead) ?? nodes.first else {
             throw ShoalError(.engineLost, "no node has llama-server")
         }

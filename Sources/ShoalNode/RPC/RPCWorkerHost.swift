@@ -119,16 +119,16 @@ actor RPCWorkerHost {
         }
         let help = try await tools.workerHelp()
         let build = try? await tools.facts().build
-        let paths = try? await environment.models.path(of: order.model, nodeName: environment.nodeName)
+        let path = try? await environment.models.path(of: order.model, nodeName: environment.nodeName)
         var failure = ShoalError(.engineLost, "ggml-rpc-server was not started")
         for _ in 0..<Self.startAttemptCountMax {
             try requireCurrent(order)
             do throws(ShoalError) {
-                let (tunnel, facts) = try await launch(order, tools, help, modelPath: paths)
+                let (tunnel, facts) = try await launch(order, tools, help)
                 let ready = RPCWorkerPrepared(
                     processID: process?.processID, protocolVersion: facts.protocolVersion,
                     devices: facts.devices.map(RPCWorkerReport.Device.init), build: build?.description,
-                    address: environment.linkAddress, hasModel: paths != nil, restartCount: max(0, processCount - 1))
+                    address: environment.linkAddress, hasModel: path != nil, restartCount: max(0, processCount - 1))
                 self.tunnel = tunnel
                 prepared = ready
                 return ready
@@ -145,7 +145,7 @@ actor RPCWorkerHost {
     }
 
     private func launch(
-        _ order: RPCWorkerAssignment, _ tools: LlamaTools, _ help: ToolHelp, modelPath: String?
+        _ order: RPCWorkerAssignment, _ tools: LlamaTools, _ help: ToolHelp
     ) async throws(ShoalError) -> (TunnelWorkerEnd, RPCServerFacts) {
         let port = try await FreePort.any(on: environment.eventLoop)
         let arguments = try WorkerCommand.arguments(port: port, threadCount: environment.threadCount, help: help)
@@ -158,7 +158,7 @@ actor RPCWorkerHost {
         process = fresh
         latestProcess = fresh
         watch(fresh)
-        let tunnel = try await makeTunnel(host: "127.0.0.1", port: port, modelPath: modelPath)
+        let tunnel = try await makeTunnel(host: "127.0.0.1", port: port, order.model)
         let facts = try await probeUntilReady(fresh, tunnel, order)
         return (tunnel, facts)
     }
@@ -187,11 +187,11 @@ actor RPCWorkerHost {
     }
 
     private func makeTunnel(
-        host: String, port: Int, modelPath: String?
+        host: String, port: Int, _ model: ModelReference
     ) async throws(ShoalError) -> TunnelWorkerEnd {
-        let library = try await ModelLibrary.onFileThread { () throws(ShoalError) in
-            TensorLibrary(paths: modelPath.map { [$0] } ?? [])
-        }
+        // A copy with another content may have most of the weights; each piece is compared.
+        let paths = await environment.models.pathsLike(model)
+        let library = try await ModelLibrary.onFileThread { () throws(ShoalError) in TensorLibrary(paths: paths) }
         let cache = await environment.pieceCache()
         return TunnelWorkerEnd(
             configuration: .init(rpcServerHost: host, rpcServerPort: port, serverNumber: .random(in: 1 ... .max)),
@@ -241,7 +241,7 @@ actor RPCWorkerHost {
         if let old = self.tunnel {
             tunnel = old
         } else {
-            tunnel = try await makeTunnel(host: target.host, port: Int(target.port), modelPath: path)
+            tunnel = try await makeTunnel(host: target.host, port: Int(target.port), order.model)
         }
         let facts: RPCServerFacts
         do throws(ShoalError) {

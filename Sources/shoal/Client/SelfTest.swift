@@ -35,7 +35,7 @@ struct SelfTest {
         }
         guard await note("discovery", { try await discovery() }) else { return steps }
         guard await note("file", { try await file() }) else { return steps }
-        let wasRunning = (try? await running()) != nil
+        let known = Set(((try? await instances()) ?? []).map(\.id))
         var instance: InstanceReport?
         guard
             await note(
@@ -46,7 +46,10 @@ struct SelfTest {
                     return "\(loaded.model) on \(loaded.engine.rawValue), head \(loaded.headName), "
                         + SelfTest.times(loaded)
                 })
-        else { return steps }
+        else {
+            await stop(except: known)
+            return steps
+        }
         if let instance {
             var isGood = await note("load across every device", { try SelfTest.devices(instance) })
             var answer: Answer?
@@ -58,9 +61,7 @@ struct SelfTest {
                 }
             }
             if isGood, let answer { _ = await note("complete answer", { try answer.checked() }) }
-            if !wasRunning {
-                let _: InstanceReport? = try? await client.delete("/shoal/v1/instances/\(instance.id)")
-            }
+            await stop(except: known)
         }
         return steps
     }
@@ -83,10 +84,18 @@ struct SelfTest {
         return "\(plan.model), \(plan.family), \(plan.layerCount) layers, \(plan.engine.rawValue) engine: \(places)"
     }
 
-    private func running() async throws(ShoalError) -> InstanceReport? {
+    /// Of the model that is tested, also such as failed or wait.
+    private func instances() async throws(ShoalError) -> [InstanceReport] {
         let plan: PlanReport = try await client.post("/shoal/v1/plan", request)
-        let instances: [InstanceReport] = try await client.get("/shoal/v1/instances")
-        return instances.first { $0.model == plan.model && $0.phase.isServing }
+        let all: [InstanceReport] = try await client.get("/shoal/v1/instances")
+        return all.filter { $0.model == plan.model }
+    }
+
+    /// Nothing of the test stays behind, whatever became of it.
+    private func stop(except known: Set<InstanceID>) async {
+        for instance in (try? await instances()) ?? [] where !known.contains(instance.id) {
+            let _: InstanceReport? = try? await client.delete("/shoal/v1/instances/\(instance.id)")
+        }
     }
 
     private func ask(_ instance: InstanceReport) async throws(ShoalError) -> Answer {

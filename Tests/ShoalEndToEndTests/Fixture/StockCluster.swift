@@ -8,19 +8,20 @@ import ShoalCore
 extension ClusterFixture {
     /// Loads a model with the rpc engine and waits until it answers.
     func loadStock(
-        _ model: URL, layers: String?, on node: NodeProcess, options: RPCOptions? = nil
+        _ model: URL, layers: String?, on node: NodeProcess, options: RPCOptions? = nil, contextTokenCount: Int = 512
     ) async throws -> InstanceReport {
-        let id = try await beginStock(model, layers: layers, on: node, options: options)
+        let id = try await beginStock(
+            model, layers: layers, on: node, options: options, contextTokenCount: contextTokenCount)
         return try await readyStock(id, on: node)
     }
 
     /// Loads a model and returns at once.
     func beginStock(
-        _ model: URL, layers: String?, on node: NodeProcess, options: RPCOptions? = nil
+        _ model: URL, layers: String?, on node: NodeProcess, options: RPCOptions? = nil, contextTokenCount: Int = 512
     ) async throws -> InstanceID {
         var request = LoadRequest(
             model: model.path, layers: try layers.map { try LoadRequest.assignments(parsing: $0) } ?? [],
-            contextTokenCount: 512, sequenceCountMax: 2)
+            contextTokenCount: contextTokenCount, sequenceCountMax: 2)
         request.engine = .rpc
         request.rpc = options
         let body = String(decoding: try JSONEncoder().encode(request), as: UTF8.self)
@@ -46,9 +47,12 @@ extension ClusterFixture {
 
     /// Greedy text from any node.
     func complete(
-        _ prompt: String, on node: NodeProcess, maxTokens: Int = 24, model: String = TestFiles.referenceName
+        _ prompt: String, on node: NodeProcess, maxTokens: Int = 24, model: String = TestFiles.referenceName,
+        isCached: Bool = true
     ) async throws -> (status: Int, text: String, body: String) {
-        let body = JSONObject(["model": model, "prompt": prompt, "temperature": 0, "max_tokens": maxTokens])
+        let body = JSONObject([
+            "model": model, "prompt": prompt, "temperature": 0, "max_tokens": maxTokens, "cache_prompt": isCached,
+        ])
         let (status, data) = try await send(.POST, "/v1/completions", to: node, body: body.text)
         let json = try JSONObject(data)
         return (status, json.string(["choices", 0, "text"]) ?? "", json.text)

@@ -38,15 +38,26 @@ private enum Deed: CaseIterable, CustomStringConvertible {
 struct StockProgramsMayDie {
     private static let layers = "a=0-9,b=10-19,c=20-29"
 
-    @Test("whatever dies or freezes mid-decode: a request that got nothing is answered by its one retry, cause named")
-    func notStreamed() async throws {
+    @Test(
+        "whatever dies or freezes mid-decode or mid-prompt: a request that got nothing is answered by its one retry",
+        arguments: [false, true])
+    func notStreamed(isMidPrompt: Bool) async throws {
         let model = try TestFiles.require(TestFiles.referenceModel)
+        // 500 tokens in portions of 64: the first few graphs are far from the first token.
+        let prompt = isMidPrompt ? String(repeating: "The sea is deep. ", count: 100) : "Once upon a time"
+        let tokenCount = isMidPrompt ? 4 : 120
+        var options = RPCOptions()
+        options.microBatchTokenCount = 64
         try await ClusterFixture.with(nodeCount: 3) { cluster in
-            let loaded = try await cluster.loadStock(model, layers: Self.layers, on: cluster.nodes[0])
-            let expected = try await cluster.complete("Once upon a time", on: cluster.nodes[1], maxTokens: 120).text
+            let loaded = try await cluster.loadStock(
+                model, layers: Self.layers, on: cluster.nodes[0], options: options, contextTokenCount: 2048)
+            func ask() async throws -> (status: Int, text: String, body: String) {
+                try await cluster.complete(prompt, on: cluster.nodes[1], maxTokens: tokenCount, isCached: false)
+            }
+            let expected = try await ask().text
             for deed in Deed.allCases {
                 let before = try await cluster.readyStock(loaded.id, on: cluster.nodes[0]).generation
-                async let answer = cluster.complete("Once upon a time", on: cluster.nodes[1], maxTokens: 120)
+                async let answer = ask()
                 try await whileComputing(loaded.id, cluster)
                 try await perform(deed, loaded.id, cluster)
                 try await expectCause(deed, loaded.id, cluster, after: before)
@@ -78,9 +89,8 @@ struct StockProgramsMayDie {
         }
     }
 
-    @Test("idle: a dead or frozen worker is noticed before anybody asks", arguments: [0, 2])
-    func idle(index: Int) async throws {
-        let deed = Deed.allCases[index]
+    @Test("idle: what died or froze is noticed before anybody asks", arguments: Deed.allCases)
+    private func idle(_ deed: Deed) async throws {
         let model = try TestFiles.require(TestFiles.referenceModel)
         try await ClusterFixture.with(nodeCount: 3) { cluster in
             let loaded = try await cluster.loadStock(model, layers: Self.layers, on: cluster.nodes[0])
@@ -91,16 +101,24 @@ struct StockProgramsMayDie {
         }
     }
 
-    @Test("mid-load: the launch begins again and becomes ready")
-    func midLoad() async throws {
+    @Test("mid-load: the launch begins again and becomes ready, cause named", arguments: Deed.allCases)
+    private func midLoad(_ deed: Deed) async throws {
         let model = try TestFiles.require(TestFiles.referenceModel)
         try await ClusterFixture.with(nodeCount: 3) { cluster in
             let id = try await cluster.beginStock(model, layers: Self.layers, on: cluster.nodes[0])
-            try await eventually("llama-server loads") {
-                let phase = try await cluster.instance(id, from: cluster.nodes[0]).phase
-                return [.handshaking, .loading, .warming, .ready].contains(phase)
+            var server: Int32 = 0
+            try await eventually("llama-server runs") {
+                let found = try? await cluster.serverProcess(id, from: cluster.nodes[0])
+                server = found ?? 0
+                return found != nil
             }
-            kill(try await cluster.process(id, stage: 1, from: cluster.nodes[0]), SIGKILL)
+            // It waits, so that the deed is done before it is ready; for less than what counts as frozen.
+            kill(server, SIGSTOP)
+            let phase = try await cluster.instance(id, from: cluster.nodes[0]).phase
+            #expect([.launching, .handshaking, .loading].contains(phase), "\(phase)")
+            try await perform(deed, id, cluster)
+            if deed != .freezeServer { kill(server, SIGCONT) }
+            try await expectCause(deed, id, cluster, after: 1)
             let report = try await cluster.readyStock(id, on: cluster.nodes[0], after: 1)
             #expect(report.phases.map(\.phase).contains(.recovering))
             #expect(try await cluster.complete("The capital of France is", on: cluster.nodes[1]).status == 200)
