@@ -39,8 +39,8 @@ extension Node {
         throw problem
     }
 
-    /// A plan for a wish, made from this node's copy of the file. Throws `fileUnreadable` if it has none. `asker` is the
-    /// node whose user wished.
+    /// A plan for a wish, made from this node's copy of the file. Throws `fileUnreadable` if it has none. `asker` is
+    /// the node whose user wished.
     func order(for wish: ModelWish, askedBy asker: NodeID? = nil) async throws(ShoalError) -> InstanceOrder {
         let wanted = ModelReference(
             name: wish.model, path: wish.path,

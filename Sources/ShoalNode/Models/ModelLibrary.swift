@@ -47,8 +47,8 @@ struct ModelLibrary: Sendable {
         return found
     }
 
-    /// Where this node may have weights of a model: its copy, and files that differ from it somewhere. What is read from
-    /// them must be compared.
+    /// Where this node may have weights of a model: its copy, and files that differ from it somewhere. What is read
+    /// from them must be compared.
     @concurrent func pathsLike(_ model: ModelReference) async -> [String] {
         let folders = folders
         let found = try? await Self.onFileThread { () throws(ShoalError) in
