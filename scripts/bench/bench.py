@@ -222,7 +222,7 @@ def arguments():
     parser.add_argument("--quick", action="store_true", help="three minutes: one round, fewer systems")
     parser.add_argument("--only", default="", help="measure only systems whose name and link hold this text")
     parser.add_argument("--banned", default="0,2", help="tokens that would end an answer early")
-    parser.add_argument("--output-layers", type=int, default=4, help="layers that the output matrix counts as")
+    parser.add_argument("--output-layers", type=int, default=0, help="layers that the output matrix counts as")
     return parser.parse_args()
 
 
