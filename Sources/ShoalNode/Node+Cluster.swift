@@ -77,6 +77,9 @@ extension Node: ClusterService {
 
     package func load(_ request: LoadRequest) async throws(ShoalError) -> InstanceReport {
         let model = try await models.open(request.model)
+        var request = request
+        // Whichever node plans looks for this file first.
+        if let draft = try await openDraft(request, model) { request.draft = draft.reference.path }
         let reply = try await askLeader(.load(ModelWish(model.reference, request)))
         guard case .instance(let report) = reply else {
             throw ShoalError(.protocolViolation, "the leader answered something else to load")
@@ -117,7 +120,11 @@ extension Node: ClusterService {
     private var ownStageBytes: ByteCount {
         (Array(ownReports.values) + announced.values.joined())
             .flatMap(\.stages).filter { $0.node == id }
-            .reduce(.zero) { $0 + ($1.residentBytes ?? $1.weightBytes) }
+            .reduce(ownDraftBytes) { $0 + ($1.residentBytes ?? $1.weightBytes) }
+    }
+
+    private var ownDraftBytes: ByteCount {
+        ownReports.values.compactMap(\.draft).reduce(.zero) { $0 + ($1.residentBytes ?? $1.weightBytes) }
     }
 }
 

@@ -50,6 +50,7 @@ extension Node {
         }
         for head in heads.all where instance == nil || head.order.id == instance {
             if let log = await (head as? RPCHead)?.serverLog() { logs.append(log) }
+            if let log = await (head as? HeadService)?.draftLog() { logs.append(log) }
         }
         return logs
     }

@@ -69,6 +69,8 @@ package struct PlanRequest: Sendable {
     package var promptTokenCount: Int
     /// Empty: the planner decides.
     package var assignments: [LoadRequest.Assignment]
+    /// What the head needs besides its stage: a draft model. Head-room included.
+    package var headExtraBytes: ByteCount
 
     package init(modelName: String, shape: ModelShape) {
         self.modelName = modelName
@@ -80,6 +82,7 @@ package struct PlanRequest: Sendable {
         objective = .latency
         promptTokenCount = min(LoadRequest.promptTokenCountDefault, contextTokenCount)
         assignments = []
+        headExtraBytes = .zero
     }
 
     /// What a person asked for, with the defaults filled in.

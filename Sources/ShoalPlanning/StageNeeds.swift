@@ -86,7 +86,7 @@ package struct StageNeeds: Sendable {
     /// All of it and head-room.
     package func neededBytes(_ first: Int, _ end: Int) -> Int {
         let sum = parts(first, end).sum
-        return sum + sum / StageNeeds.headRoomDivisor
+        return sum + sum / StageNeeds.headRoomDivisor + (isLast(end) ? request.headExtraBytes.rawValue : 0)
     }
 
     /// Besides, in the last stage, on a machine that lays the output matrix out anew.

@@ -36,6 +36,22 @@ struct PlannerTests {
         #expect(reasons.contains("d is not used: it has 30.0 MiB, and its smallest useful shard needs"))
     }
 
+    @Test("what the head needs besides its stage counts on the head's node alone")
+    func draftModel() throws {
+        var asked = request(shape(layersMiB: Array(repeating: 20, count: 8)))
+        let pool = nodes([170, 170, 170])
+        let needs = StageNeeds(asked)
+        let plain = try Planner.plan(asked, nodes: pool)
+        #expect(plain.stages.count == 2)
+        asked.headExtraBytes = ByteCount(60 << 20)
+        #expect(StageNeeds(asked).neededBytes(0, 3) == needs.neededBytes(0, 3))
+        #expect(StageNeeds(asked).neededBytes(5, 8) == needs.neededBytes(5, 8) + (60 << 20))
+        let plan = try Planner.plan(asked, nodes: pool)
+        #expect(plan.stages.allSatisfy { $0.neededBytes <= ByteCount(170 << 20) })
+        asked.headExtraBytes = ByteCount(600 << 20)
+        #expect(failure(asked, pool)?.code == .insufficientMemory)
+    }
+
     @Test("the order in which nodes were found changes nothing")
     func order() throws {
         let pool = nodes([170, 190, 160])

@@ -86,6 +86,8 @@ def schedule(quick, round_index):
             continue
         asked = everything if link.delay == 5 and not quick else short
         plans += [Plan("rpc, 2 workers", link, asked), Plan("shoal, 2 stages", link, asked + ("speculation",))]
+        if link.delay == 5:
+            plans += [Plan("shoal rpc, 2 workers", link, ("one",))]
     return plans if round_index % 2 == 0 else plans[::-1]
 
 
@@ -96,6 +98,8 @@ def make(plan, settings):
         return systems.LlamaServer("server", plan.link, settings, threads=count)
     if kind == "rpc":
         return systems.LlamaServer("rpc", plan.link, settings, worker_count=count)
+    if kind == "shoal rpc":
+        return systems.Shoal("shoal-rpc", plan.link, settings, stage_count=count, further_nodes=1, engine="rpc")
     # On loopback, one node more: it computes nothing, and shows what a gateway costs.
     further = 1 if plan.link.is_loopback and count == 2 else 0
     return systems.Shoal("shoal", plan.link, settings, stage_count=count, further_nodes=further)

@@ -73,6 +73,8 @@ def targets(samples):
     for count in (2, 3, 4):
         add(f"2k-token prompt, {count} stages, against one server with one thread", "at least 1.7x", 1.7,
             samples.ratio((f"shoal, {count} stages", "loopback", "long"), (one, "loopback", "long")))
+    add("loading over 5 ms, stock RPC against the same programs under Shoal", "at least 5x as long", 5.0,
+        samples.ratio((rpc, "5 ms", "load"), ("shoal rpc, 2 workers", "5 ms", "load"), "seconds"))
     add("loading over 5 ms, stock RPC against Shoal", "at least 15x as long", 15.0,
         samples.ratio((rpc, "5 ms", "load"), (two, "5 ms", "load"), "seconds"))
     add("loading over 5 ms, against the unsplit load", "at most 1.3x", 1.3,

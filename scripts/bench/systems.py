@@ -180,9 +180,10 @@ class LlamaServer(System):
 class Shoal(System):
     """`stage_count` nodes, each with one stage; the last one is the head and answers the client."""
 
-    def __init__(self, name, link, settings, stage_count, further_nodes=0, wire=None):
+    def __init__(self, name, link, settings, stage_count, further_nodes=0, wire=None, engine="stages"):
         super().__init__(name, link, settings)
         self.stage_count, self.further_nodes, self.wire = stage_count, further_nodes, wire
+        self.engine = engine
         self.instance = None
 
     def start(self):
@@ -203,10 +204,12 @@ class Shoal(System):
                 command += ["--peer", f"127.0.0.1:{port}"]
             child = self.processes.start(f"{self.name}-n{index}", command, {"SHOAL_CLUSTER_KEY": key})
             self.workers[f"n{index}"] = child.pid
-        self.port = self.apis[self.stage_count - 1]
+        # With llama.cpp's programs the head, which was asked, computes nothing, as in stock RPC.
+        self.port = self.apis[-1 if self.engine == "rpc" else self.stage_count - 1]
         self.wait_until("a cluster of all nodes", lambda: self.connected_count() == count)
         body = {"model": self.settings.model, "contextTokenCount": CONTEXT, "sequenceCountMax": SEQUENCES}
         body["layers"] = self.placement()
+        body["engine"] = self.engine
         if self.wire:
             body["wire"] = self.wire
         started_at = time.monotonic()
@@ -216,6 +219,8 @@ class Shoal(System):
         self.model = json.loads(content)["model"]
         self.wait_until("a loaded model", self.is_ready)
         seconds = time.monotonic() - started_at
+        if self.engine == "rpc":
+            return seconds
         self.wait_until("a report of every engine", lambda: all(
             "engineProcessID" in stage for stage in self.report()["stages"]))
         self.has_speculation = self.knows_speculation()
@@ -244,6 +249,8 @@ class Shoal(System):
         return ",".join(parts)
 
     def facts(self):
+        if self.engine == "rpc":
+            return {}
         stages = [
             {"weight_bytes": stage["weightBytes"], "cache_bytes": stage.get("kvCacheBytes", 0),
              "layers": stage["layers"]} for stage in self.report()["stages"]]
@@ -266,6 +273,8 @@ class Shoal(System):
 
     def trace(self):
         """Milliseconds per decoded token of the latest answer, by where they went."""
+        if self.engine == "rpc":
+            return {}
         latest = json.loads(client.get(self.port, "/shoal/v1/traces")[1])[0]["decode"]
         count = latest["tokenCount"]
         if not count:

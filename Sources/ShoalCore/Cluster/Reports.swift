@@ -119,6 +119,8 @@ package struct InstanceReport: Hashable, Sendable, Codable {
     /// Sequences of ended requests whose KV is kept for prompts that begin alike.
     package var cachedSequenceCount: Int
     package var counters: HeadCounters
+    /// Nil where none was given.
+    package var draft: DraftReport?
     package var createdUnixSeconds: Int
     /// In order; the last one is the present.
     package var phases: [PhaseReport]
@@ -202,6 +204,8 @@ package struct LoadRequest: Hashable, Sendable, Codable {
 
     /// Nil: `auto`.
     package var speculation: SpeculationMode?
+    /// A small model with the same vocabulary that guesses for this one: a path, or a name in a node's model folder.
+    package var draft: String?
 
     package static let promptTokenCountDefault = 512
 

@@ -8,6 +8,9 @@ package struct HeadCounters: Hashable, Sendable, Codable {
     /// Guessed tokens that were checked, and those of them that were right.
     package var draftedTokenCount = 0
     package var acceptedTokenCount = 0
+    /// Those of the draft model among them.
+    package var modelDraftedTokenCount = 0
+    package var modelAcceptedTokenCount = 0
     /// Running answers that went on in a rebuilt pipeline.
     package var resumedRequestCount = 0
 

@@ -17,6 +17,7 @@ extension LoadRequest {
         imaginedNodes = try LoadRequest.imaginedNodes(fields)
         wire = try LoadRequest.wire(fields)
         speculation = try fields.speculation()
+        draft = try fields.string("draft")
         promptTokenCount = try fields.integer("promptTokenCount", in: 1...Limits.contextTokenCountMax)
     }
 

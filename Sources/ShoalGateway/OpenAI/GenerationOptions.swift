@@ -79,7 +79,7 @@ extension RequestFields {
     func speculation() throws(RequestError) -> SpeculationMode? {
         guard let text = try string("speculate") else { return nil }
         guard let mode = SpeculationMode(rawValue: text) else {
-            throw refuse("speculate", "must be off, auto or ngram, not \"\(text)\"")
+            throw refuse("speculate", "must be off, auto, ngram or draft, not \"\(text)\"")
         }
         return mode
     }

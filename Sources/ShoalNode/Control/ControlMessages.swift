@@ -36,6 +36,19 @@ package struct StageOrder: Sendable, Codable, Hashable {
     }
 }
 
+/// The draft model of an instance order.
+package struct DraftOrder: Sendable, Codable, Hashable {
+    package var model: ModelReference
+    package var layers: LayerRange
+    package var weightBytes: ByteCount
+
+    package init(model: ModelReference, layers: LayerRange, weightBytes: ByteCount) {
+        self.model = model
+        self.layers = layers
+        self.weightBytes = weightBytes
+    }
+}
+
 /// A plan, addressed to the node that will be its head.
 package struct InstanceOrder: Sendable, Codable, Hashable {
     package var id: InstanceID
@@ -52,6 +65,8 @@ package struct InstanceOrder: Sendable, Codable, Hashable {
     package var rpc: RPCOrder?
     /// What the stages hand to each other.
     package var wire = BoundaryFormat.f32
+    /// Runs on the head's node.
+    package var draft: DraftOrder?
 
     package init(
         id: InstanceID, model: ModelReference, family: String, stages: [StageOrder], contextTokenCount: Int,

@@ -19,6 +19,9 @@ extension InstanceOrder {
                 .invalidRequest,
                 "the number of sequences is \(sequenceCountMax); it must be 1 to \(Limits.sequenceCountMax)")
         }
+        guard draft == nil || rpc == nil else {
+            throw ShoalError(.invalidRequest, "an order for the rpc engine names a draft model")
+        }
         try rpc?.validate(stageCount: stages.count)
     }
 

@@ -65,8 +65,10 @@ extension HeadService {
         configuration.outputCountMax = GraphLoad.outputCountMax(
             tokenCount: limits.microBatchTokenCountMax, sequenceCount: order.sequenceCountMax)
         configuration.speculation = order.speculation
+        configuration.vocabularyTokenCount = stageLoads.last??.vocabularyTokenCount ?? .max
         configuration.canRemovePartialSequences = stageLoads.allSatisfy { $0?.canRemovePartialSequences ?? true }
         scheduler = HeadScheduler(configuration: configuration)
+        if draftLife.isReady { perform(scheduler?.draftReady(now: now) ?? []) }
     }
 
     /// Takes what a stage looks like now; its times pace the scheduler.

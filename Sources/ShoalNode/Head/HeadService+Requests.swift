@@ -126,6 +126,8 @@ extension HeadService {
             post(.releaseSampler(sequence)) { [logger] _, error in
                 logger.warning("a sampler was not released", metadata: ["error": "\(error)"])
             }
+        case .draft(let batch): sendToDraft(batch)
+        case .draftBroken(let error): draftBroken(error)
         case .emit(let id, let event):
             let sink = event.isTerminal ? sinks.removeValue(forKey: id) : sinks[id]
             sink?(event)

@@ -46,6 +46,11 @@ package actor HeadService {
     private var isRefreshing = false
     /// Nodes that do not answer, and the sentence about it.
     private var suspects: [NodeID: ShoalError] = [:]
+    var draftLife = DraftLife()
+    /// The draft model's engine, on this node.
+    var draftHost: StageHost?
+    var draftLoaded: StageLoaded?
+    var draftSnapshot: StageSnapshot?
     /// Where the time of the latest requests went.
     var tracer = RequestTracer()
     /// The link to the first stage, measured.
@@ -77,7 +82,10 @@ package actor HeadService {
     var now: Duration { clock.now - startedAt }
 
     /// Begins to bring the instance up; progress shows in `report`.
-    func start() { perform(lifecycle.start(now: now)) }
+    func start() {
+        perform(lifecycle.start(now: now))
+        startDraft()
+    }
 
     /// Ends all requests with `reason` and unloads every stage; returns when that is done, or at once when it was.
     func stop(_ reason: ShoalError) async {
@@ -91,6 +99,7 @@ package actor HeadService {
     /// Once a second: deadlines on lack of progress and on lost nodes.
     func tick() {
         perform(lifecycle.tick(now: now))
+        tendDraft()
         loseSuspects()
     }
 
@@ -105,6 +114,7 @@ package actor HeadService {
             // A stage that cannot be asked keeps its last snapshot; its loss is noticed elsewhere.
             if case .stage(let snapshot)? = reply { noticed(snapshot, ofStage: index) }
         }
+        draftSnapshot = await draftHost?.snapshot()
         guard !hasEnded else { return }
         changed()
     }
@@ -194,10 +204,14 @@ package actor HeadService {
             logger.error("instance failed", metadata: ["error": "\(error)"])
             closeFirstStageLink()
             perform(scheduler?.stop(error) ?? [])
-            run { await $0.releaseForgottenStages() }
+            run { head in
+                await head.releaseForgottenStages()
+                await head.endDraft()
+            }
         case .becameStopped:
             run { head in
                 await head.releaseForgottenStages()
+                await head.endDraft()
                 head.end()
             }
         }
@@ -329,65 +343,4 @@ package actor HeadService {
     // MARK: Reports
 
     func changed() { node.inbox.post(.headChanged(report())) }
-
-    func report() -> InstanceReport {
-        var report = InstanceReport(
-            id: order.id, model: order.model.name, family: order.family, head: node.id,
-            headName: node.configuration.name, phase: lifecycle.phase, stages: order.stages.indices.map(stageReport),
-            contextTokenCount: order.contextTokenCount, sequenceCountMax: order.sequenceCountMax,
-            createdUnixSeconds: order.createdUnixSeconds)
-        report.problem = lifecycle.problem?.message
-        report.problemCode = lifecycle.problem?.code
-        report.wire = order.wire
-        report.phases = lifecycle.phaseRecords.map { record in
-            PhaseReport(
-                phase: record.phase, startSeconds: record.startedAt / .seconds(1),
-                endSeconds: record.endedAt.map { $0 / .seconds(1) })
-        }
-        report.runningRequestCount = scheduler?.runningRequestCount ?? 0
-        report.queuedRequestCount = scheduler?.queuedRequestCount ?? 0
-        report.cachedSequenceCount = scheduler?.cachedSequences.count ?? 0
-        report.counters = scheduler?.counters ?? HeadCounters()
-        return report
-    }
-
-    private func stageReport(_ index: Int) -> StageReport {
-        let stage = order.stages[index]
-        let state = lifecycle.stages[index]
-        var report = StageReport(
-            node: stage.node, nodeName: stage.nodeName, layers: stage.layers, phase: state.phase(of: lifecycle.phase),
-            weightBytes: stageLoads[index]?.weightBytes ?? stage.weightBytes)
-        report.loadProgress = state.loadProgress
-        report.loadSeconds = stageLoads[index]?.loadSeconds
-        report.bytesReadFromDisk = stageLoads[index]?.bytesReadFromDisk
-        report.kvCacheBytes = stageLoads[index]?.kvCacheBytes
-        report.residentBytes = snapshots[index]?.status?.residentBytes ?? stageLoads[index]?.residentBytes
-        report.restartCount = state.restartCount
-        report.problem = state.problem?.message
-        if let snapshot = snapshots[index] {
-            report.engineProcessID = snapshot.engineProcessID
-            let cached = Set(scheduler?.cachedSequences ?? [])
-            report.sequencesInUse = (snapshot.status?.sequencesInUse ?? []).filter { !cached.contains($0) }
-            report.boundaryBytesSent = snapshot.boundaryBytesSent
-            report.boundaryTokenCount = snapshot.boundaryTokenCount
-            report.computedTokenCount = snapshot.status?.tokenCount
-            report.computeSeconds = snapshot.status?.computeSeconds
-            report.weightBytesReceived = snapshot.weightBytesReceived
-        }
-        return report
-    }
-}
-
-extension StageState {
-    /// What a person is told about the stage, given what the instance as a whole is doing.
-    fileprivate func phase(of instance: InstancePhase) -> InstancePhase {
-        switch condition {
-        case .absent: instance == .stopped || instance == .failed ? instance : .starting
-        case .starting: .starting
-        case .loading: .loading
-        case .loaded: instance
-        case .resetting: .recovering
-        case .unloading: .draining
-        }
-    }
 }

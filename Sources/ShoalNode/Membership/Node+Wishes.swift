@@ -48,7 +48,16 @@ extension Node {
                 digest: wish.contentDigest, byteCount: ByteCount(wish.contentByteCount)))
         var model = try await models.open(try await models.path(of: wanted, nodeName: configuration.name))
         model.reference.name = wish.model
-        return try planned(wish.request, model, askedBy: asker).order
+        let draft: OpenedModel?
+        do throws(ShoalError) {
+            draft = try await openDraft(wish.request, model)
+        } catch {
+            // The node that was asked has it; where this one has not, the model is served all the same.
+            guard error.code == .fileUnreadable || error.code == .modelNotFound else { throw error }
+            logger.warning("planning without the draft model", metadata: ["error": "\(error)"])
+            draft = nil
+        }
+        return try planned(wish.request, model, draft, askedBy: asker).order
     }
 
     /// Connected nodes that answer.

@@ -31,6 +31,27 @@ struct ModelLibrary: Sendable {
         }
     }
 
+    /// Opens a draft model by path or by name. Where the path that another node knows leads nowhere, a model of the
+    /// same name in the folders is taken. Throws `invalidRequest` when its vocabulary is another one than the model's.
+    @concurrent func openDraft(_ draft: String, for model: OpenedModel) async throws(ShoalError) -> OpenedModel {
+        let opened: OpenedModel
+        do throws(ShoalError) {
+            opened = try await open(draft)
+        } catch {
+            guard error.code == .fileUnreadable, draft.contains("/"),
+                let found = try? await open(Self.name(ofFile: draft))
+            else { throw error }
+            opened = found
+        }
+        if let problem = opened.stagesProblem { throw problem }
+        let paths = (draft: opened.reference.path, model: model.reference.path)
+        try await Self.onFileThread { () throws(ShoalError) in
+            let (draft, model) = (try StoredModel.open(path: paths.draft), try StoredModel.open(path: paths.model))
+            try VocabularyComparison.requireSame(draft: draft.index.headers[0], model: model.index.headers[0])
+        }
+        return opened
+    }
+
     /// Where this node's own copy of a model lies. Throws `fileUnreadable` that names the node and what was looked for.
     @concurrent func path(of model: ModelReference, nodeName: String) async throws(ShoalError) -> String {
         let folders = folders

@@ -4,7 +4,7 @@ extension HeadScheduler {
     /// Admits, assembles and sends whatever the bounds allow now. Every event ends here.
     mutating func proceed(now: Duration) -> [HeadSchedulerAction] {
         guard case .ready = pipeline else { return drainedIfEmpty() }
-        return admitQueued(now: now) + sendDue(now: now) + drainedIfEmpty()
+        return admitQueued(now: now) + sendDue(now: now) + draftDue(now: now) + drainedIfEmpty()
     }
 
     private mutating func admitQueued(now: Duration) -> [HeadSchedulerAction] {
@@ -17,7 +17,7 @@ extension HeadScheduler {
             admissionCount += 1
             let running = RunningRequest(
                 queued, sequence: sequence, outputTokenCountMax: outputTokenCountMax, admissionNumber: admissionCount,
-                speculation: speculation(of: queued.request), now: now)
+                speculation: speculation(of: queued.request), modelAcceptance: modelAcceptance, now: now)
             slots[Int(sequence.rawValue)].occupant = .running(running)
             sequences[queued.request.id] = sequence
             promptTurns.append(sequence)

@@ -169,12 +169,17 @@ extension HeadScheduler {
         guard let before = slots[Int(token.sequence.rawValue)].running else { return [] }
         var reason: FinishReason?
         var event: GenerationEvent?
+        let hasDraftModel =
+            drafting.isReady && modelDraftCount(for: before, decodingCount: max(1, decodeTurns.count)) > 0
         update(token.sequence) { request in
-            (event, reason) = request.accept(token, now: now)
+            (event, reason) = request.accept(token, hasDraftModel: hasDraftModel, now: now)
         }
         guard let running = slots[Int(token.sequence.rawValue)].running else { return [] }
         counters.draftedTokenCount += running.draftedTokenCount - before.draftedTokenCount
         counters.acceptedTokenCount += running.acceptedTokenCount - before.acceptedTokenCount
+        counters.modelDraftedTokenCount += running.modelDraftedTokenCount - before.modelDraftedTokenCount
+        counters.modelAcceptedTokenCount += running.modelAcceptedTokenCount - before.modelAcceptedTokenCount
+        if let isRight = running.modelVerdict { modelJudged(isRight, now: now) }
         if !token.isEndOfGeneration { counters.outputTokenCount += 1 }
         let told = event.map { [HeadSchedulerAction.emit(running.request.id, $0)] } ?? []
         guard let reason else { return told }

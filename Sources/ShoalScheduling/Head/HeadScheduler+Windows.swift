@@ -32,13 +32,14 @@ extension HeadScheduler {
     mutating func takeGuesses(decodingCount: Int) -> BatchParts {
         var parts = BatchParts()
         for sequence in decodeTurns where !isPaused(sequence) {
-            guard let request = slots[Int(sequence.rawValue)].running, request.unverifiedCount > 0,
+            guard let request = slots[Int(sequence.rawValue)].running, !request.isDecodeDue,
+                request.unverifiedCount > 0 || request.isGuessedByModel,
                 let acceptance = request.acceptance, likelihood(request, acceptance) >= Self.likelihoodMin
             else { continue }
             let draftCount = min(
                 draftCount(for: request, decodingCount: decodingCount), configuration.microBatchTokenCountMax,
                 configuration.outputCountMax)
-            guard draftCount > 0,
+            guard draftCount > 0, isWorthSending(request, draftCount),
                 inFlight.count < pacing.depth(tokenCount: draftCount, outputCount: draftCount, hasAnswers: true)
             else {
                 continue
@@ -57,8 +58,15 @@ extension HeadScheduler {
 
     private mutating func draftCount(for request: RunningRequest, decodingCount: Int) -> Int {
         guard let acceptance = request.acceptance else { return 0 }
+        if request.isGuessedByModel { return modelDraftCount(for: request, decodingCount: decodingCount) }
         return pacing.draftCount(
-            acceptance: acceptance, decodingCount: decodingCount, mustGuess: request.speculation == .ngram)
+            acceptance: acceptance, decodingCount: decodingCount, mustGuess: request.speculation != .auto)
+    }
+
+    /// The draft model's guesses come one by one; they go together, unless no more will come.
+    private func isWorthSending(_ request: RunningRequest, _ draftCount: Int) -> Bool {
+        guard request.isGuessedByModel else { return true }
+        return request.unsentGuessCount >= draftCount || (request.unsentGuessCount > 0 && !expectsGuess(request))
     }
 
     private mutating func takeWindow(

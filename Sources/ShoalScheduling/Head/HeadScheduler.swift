@@ -53,6 +53,10 @@ package struct HeadScheduler: Sendable {
     /// Since the last one that came back whole.
     var failedBatchCount = 0
     var pacing: PipelinePacing
+    var drafting: DraftScheduler
+    /// Share of the draft model's guesses that were right, in all answers; those that begin start with it.
+    var modelAcceptance = HeadScheduler.firstModelAcceptance
+    var probe = DraftProbe()
     /// Since the head began.
     package internal(set) var counters = HeadCounters()
 
@@ -62,6 +66,8 @@ package struct HeadScheduler: Sendable {
         self.configuration = configuration
         slots = Array(repeating: SequenceSlot(), count: configuration.sequenceCountMax)
         pacing = PipelinePacing(configuration)
+        drafting = DraftScheduler(
+            sequenceCountMax: configuration.sequenceCountMax, vocabularyTokenCount: configuration.vocabularyTokenCount)
     }
 
     // MARK: What reports show

@@ -8,6 +8,11 @@ package enum HeadSchedulerAction: Hashable, Sendable {
     /// follow.
     case configureSampler(SequenceID, SamplingParameters, SamplerHistory)
     case releaseSampler(SequenceID)
+    /// Hand this to the draft model, which `draftReady` said there is. Answered by `draftOutputsArrived` or
+    /// `draftFailed`.
+    case draft(MicroBatch)
+    /// The draft model cannot be trusted any more: start it anew, then call `draftReady`. Answers go on without.
+    case draftBroken(ShoalError)
     /// Tell the request's reader. Exactly one terminal event per request that `submit` accepted.
     case emit(RequestID, GenerationEvent)
     /// The stages cannot be trusted any more: rebuild the pipeline, then call `pipelineReady`. Nothing is sent until

@@ -32,6 +32,8 @@ package struct HeadSchedulerConfiguration: Hashable, Sendable {
     package var canRemovePartialSequences: Bool
     /// For requests that do not say. Nothing is guessed where sequences cannot be shortened.
     package var speculation: SpeculationMode
+    /// Tokens that may be guessed: the draft model may know more.
+    package var vocabularyTokenCount: Int
     /// Entries of one micro-batch that may want an output; more than `sequenceCountMax`.
     package var outputCountMax: Int
     /// Tokens that a prompt must share with a sequence before its cells are reused; fewer are not worth a cut of the
@@ -59,6 +61,7 @@ package struct HeadSchedulerConfiguration: Hashable, Sendable {
         unacknowledgedTokenCountMax = Limits.unacknowledgedTokenCountMax
         canRemovePartialSequences = true
         speculation = .auto
+        vocabularyTokenCount = .max
         outputCountMax = 512
         reusedTokenCountMin = 8
         lossCountMax = 2

@@ -24,6 +24,11 @@ struct RunningRequest: Sendable {
     /// Guesses that were sent and judged, and those of them that were right.
     private(set) var draftedTokenCount = 0
     private(set) var acceptedTokenCount = 0
+    /// Those of the draft model among them.
+    private(set) var modelDraftedTokenCount = 0
+    private(set) var modelAcceptedTokenCount = 0
+    /// What the latest token said of the draft model's guess for it; nil if there was none.
+    private(set) var modelVerdict: Bool?
     /// Counts the guesses that were sent and wrong: outputs of what was sent before do not come.
     private(set) var cutCount = 0
     /// Whether it was decided where the prompt starts, and something of it sent.
@@ -45,11 +50,11 @@ struct RunningRequest: Sendable {
 
     init(
         _ queued: QueuedRequest, sequence: SequenceID, outputTokenCountMax: Int, admissionNumber: UInt64,
-        speculation: SpeculationMode, now: Duration
+        speculation: SpeculationMode, modelAcceptance: Double, now: Duration
     ) {
         request = queued.request
         self.speculation = speculation
-        drafts = speculation == .off ? nil : DraftRun()
+        drafts = speculation == .off ? nil : DraftRun(modelAcceptance: modelAcceptance)
         self.sequence = sequence
         self.outputTokenCountMax = outputTokenCountMax
         self.admissionNumber = admissionNumber
@@ -110,6 +115,24 @@ struct RunningRequest: Sendable {
     /// Share of the latest guesses that were right; nil when there is no guess.
     var acceptance: Double? { drafts.flatMap { $0.tokens.isEmpty ? nil : $0.acceptance } }
 
+    /// Of the draft model's guesses; nil where it is not to guess.
+    var modelAcceptance: Double? { mayUseModel ? drafts?.modelAcceptance : nil }
+
+    /// Whether the guesses are the draft model's, or would be if it had any.
+    var isGuessedByModel: Bool { mayUseModel && drafts?.origin == .model }
+
+    private var mayUseModel: Bool { speculation == .auto || speculation == .draft }
+
+    /// Tokens guessed behind the answer, sent or not.
+    var guesses: [TokenID] { drafts?.tokens ?? [] }
+
+    /// Guesses that could be sent.
+    var unsentGuessCount: Int { guesses.count - unverifiedCount }
+
+    /// The most guesses of which the first ones could still matter: the last token of the longest answer is never
+    /// computed.
+    var guessCountMax: Int { max(0, request.promptTokens.count + outputTokenCountMax - 1 - tokens.count) }
+
     /// Guesses under way.
     var unverifiedCount: Int { max(0, sentCount - tokens.count) }
 
@@ -122,7 +145,7 @@ struct RunningRequest: Sendable {
         let room = request.promptTokens.count + outputTokenCountMax - 1
         let end = max(tokens.count, min(room, max(sentCount, tokens.count) + draftCountMax))
         drafts?.extend(to: end - tokens.count, after: tokens)
-        let guesses = drafts?.tokens ?? []
+        let guesses = guesses
         sentCount = max(sentCount, min(end, tokens.count + guesses.count))
         return (start..<sentCount).map { position in
             BatchEntry(
@@ -156,22 +179,27 @@ struct RunningRequest: Sendable {
 // MARK: - The answer
 
 extension RunningRequest {
-    /// What a sampled token adds to the answer, and whether it ends it.
-    mutating func accept(_ token: SampledToken, now: Duration) -> (event: GenerationEvent?, reason: FinishReason?) {
+    /// What a sampled token adds to the answer, and whether it ends it. `hasDraftModel`: one is worth asking.
+    mutating func accept(
+        _ token: SampledToken, hasDraftModel: Bool, now: Duration
+    ) -> (event: GenerationEvent?, reason: FinishReason?) {
         assert(sentCount >= tokens.count)
+        modelVerdict = nil
         let wasGuessed = drafts.map { !$0.tokens.isEmpty } ?? false
         if firstTokenAt == nil { firstTokenAt = now }
         guard !token.isEndOfGeneration else { return (tell(text.finish().text), .stop) }
         lastTokenAt = now
+        let isOfModel = drafts?.origin == .model
         let isRight = drafts?.judge(token.token) ?? true
-        if wasGuessed, sentCount > tokens.count { count(isRight) }
+        if wasGuessed, isOfModel { modelVerdict = isRight }
+        if wasGuessed, sentCount > tokens.count { count(isRight, isOfModel: isOfModel) }
         if !isRight, sentCount > tokens.count {
             // What was sent behind the answer is wrong, and so is everything behind that.
             sentCount = tokens.count
             cutCount += 1
         }
         tokens.append(token.token)
-        drafts?.begin(after: tokens)
+        drafts?.begin(after: tokens, isUntold: sentCount <= tokens.count, hasModel: hasDraftModel)
         untoldTokenCount += 1
         let output = text.append(token.piece)
         if output.isStopped { return (tell(output.text), .stop) }
@@ -182,9 +210,24 @@ extension RunningRequest {
         return (tell(output.text), nil)
     }
 
-    private mutating func count(_ isRight: Bool) {
+    private mutating func count(_ isRight: Bool, isOfModel: Bool) {
         draftedTokenCount += 1
         if isRight { acceptedTokenCount += 1 }
+        guard isOfModel else { return }
+        modelDraftedTokenCount += 1
+        if isRight { modelAcceptedTokenCount += 1 }
+    }
+
+    /// What the draft model says of the token behind the first `position` ones. Returns whether it was right where that
+    /// is known already.
+    mutating func take(_ guess: TokenID, at position: Int) -> Bool? {
+        guard position >= tokens.count else {
+            let isRight = tokens[position] == guess
+            drafts?.judgeLate(isRight)
+            return isRight
+        }
+        if isGuessedByModel, position == tokens.count + guesses.count { drafts?.append(guess) }
+        return nil
     }
 
     private mutating func tell(_ text: String) -> GenerationEvent? {

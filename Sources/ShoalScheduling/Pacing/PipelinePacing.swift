@@ -24,6 +24,8 @@ struct PipelinePacing: Sendable {
     private var groupsInUse: [Int: Groups] = [:]
     private var decided: [Int: Groups] = [:]
     private var draftCounts: [DraftKey: Int] = [:]
+    /// Decisions about a draft model's guesses, until a stage's times change.
+    var streamCounts: [StreamKey: Int] = [:]
     /// Times of single micro-batches vary: a pipeline filled to the brim of the means runs dry. So R counts this many
     /// times, more while the slowest stage is seen to pause.
     private var variation = PipelinePacing.variationRange.lowerBound
@@ -64,6 +66,7 @@ struct PipelinePacing: Sendable {
         stages[index].learn(costs)
         decided = [:]
         draftCounts = [:]
+        streamCounts = [:]
         let seconds = costs.buckets.reduce(0) { $0 + $1.seconds }
         if let before = usage[index], now > before.at, isLoaded, isSlowest(index) {
             adjust(toBusyShare: (seconds - before.seconds) / ((now - before.at) / .seconds(1)))

@@ -65,8 +65,13 @@ struct PlacementOptions: ParsableArguments {
         name: .long,
         help: "What activations are between nodes: f32 (exact), f16 (half the bytes) or q8 (a quarter) (default: f32).")
     var wire: String?
-    @Option(name: .long, help: "Guess repeated text and check it at once: off, auto or ngram (default: auto).")
+    @Option(
+        name: .long,
+        help: "Guess what follows and check it at once: off, auto (if it saves time), ngram or draft (default: auto).")
     var speculate: String?
+
+    @Option(name: .long, help: "A small model with the same vocabulary that guesses for this one: its name or path.")
+    var draft: String?
 
     @Option(name: .customLong("without"), help: "A node that is not to be used; may be given several times.")
     var excludedNodes: [String] = []
@@ -79,7 +84,7 @@ struct PlacementOptions: ParsableArguments {
             throw ValidationError("--wire must be f32, f16 or q8, not \(wire)")
         }
         if let speculate, SpeculationMode(rawValue: speculate) == nil {
-            throw ValidationError("--speculate must be off, auto or ngram, not \(speculate)")
+            throw ValidationError("--speculate must be off, auto, ngram or draft, not \(speculate)")
         }
         if let context, !(1...Limits.contextTokenCountMax).contains(context) {
             throw ValidationError("--context must be between 1 and \(Limits.contextTokenCountMax), not \(context)")
@@ -99,6 +104,7 @@ struct PlacementOptions: ParsableArguments {
         request.objective = objective.flatMap(PlanObjective.init(rawValue:))
         request.wire = wire.flatMap(BoundaryFormat.init(rawValue:))
         request.speculation = speculate.flatMap(SpeculationMode.init(rawValue:))
+        request.draft = draft.map { ModelArgument($0).resolved }
         request.excludedNodes = excludedNodes.isEmpty ? nil : excludedNodes
         return request
     }

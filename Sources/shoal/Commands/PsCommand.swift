@@ -16,6 +16,7 @@ struct PsCommand: AsyncParsableCommand {
             let instances: [InstanceReport] = try await node.get("/shoal/v1/instances")
             if json { return try Terminal.writeJSON(instances) }
             TextTable.instances(instances).lines.forEach(Terminal.writeLine)
+            draftLines(instances).forEach(Terminal.writeLine)
             problemLines(instances).forEach(Terminal.writeLine)
         }
     }

@@ -89,6 +89,20 @@ func leaderLine(_ nodes: [NodeReport]) -> String {
     return "leader: \(leader.name), term \(term)"
 }
 
+/// Draft models, below the table of `shoal ps`.
+func draftLines(_ instances: [InstanceReport]) -> [String] {
+    instances.compactMap { instance in
+        guard let draft = instance.draft else { return nil }
+        var parts = ["\(instance.id): draft model \(draft.model) on \(instance.headName) \(draft.phase.rawValue)"]
+        parts.append("\(oneDecimal(draft.weightBytes.mebibytes)) MiB")
+        if let seconds = draft.secondsPerToken { parts.append("\(oneDecimal(seconds * 1000)) ms per token") }
+        if let acceptance = draft.acceptance { parts.append("\(Int((acceptance * 100).rounded())) % right lately") }
+        parts.append("\(draft.acceptedTokenCount) of \(draft.draftedTokenCount) guesses right")
+        if let problem = draft.problem { parts.append(problem) }
+        return parts.joined(separator: ", ")
+    }
+}
+
 /// Problems that do not fit a table: one line per instance or stage that has one.
 func problemLines(_ instances: [InstanceReport]) -> [String] {
     instances.flatMap { instance in

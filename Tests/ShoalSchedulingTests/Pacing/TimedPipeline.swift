@@ -17,7 +17,15 @@ struct TimedPipeline {
         }
     }
 
+    /// A draft model on the head's node.
+    struct Draft {
+        var times: StageTimes
+        /// Percent of its guesses that are right.
+        var rightPercent: Int
+    }
+
     private enum Event {
+        case guessed(UInt64, [SampledToken])
         case arrives(MicroBatch, stage: Int)
         case computed(MicroBatch, stage: Int)
         case answered(MicroBatch)
@@ -50,11 +58,17 @@ struct TimedPipeline {
     private var expected: [SequenceID: (position: Int32, token: TokenID)] = [:]
     private var inFlightCount = 0
     private(set) var inFlightCountMax = 0
+    private let draft: Draft?
+    private(set) var draftModel = SimulatedDraft()
+    /// When set, the draft model answers nothing any more.
+    var isDraftStuck = false
 
     init(
         stages: [StageTimes], linkSeconds: Double, hopSeconds: Double = 0.0003, sequenceCount: Int,
-        contextTokenCount: Int = 8192, speculation: SpeculationMode = .off, text: @escaping (Int32) -> Int32 = { $0 }
+        contextTokenCount: Int = 8192, speculation: SpeculationMode = .off, draft: Draft? = nil,
+        text: @escaping (Int32) -> Int32 = { $0 }
     ) {
+        self.draft = draft
         var configuration = HeadSchedulerConfiguration(
             headName: "head", contextTokenCount: contextTokenCount, sequenceCountMax: sequenceCount)
         configuration.stageCount = stages.count
@@ -66,6 +80,7 @@ struct TimedPipeline {
         self.linkSeconds = linkSeconds
         self.hopSeconds = hopSeconds
         execute(scheduler.pipelineReady(generation: 1, now: .zero))
+        if draft != nil { execute(scheduler.draftReady(now: .zero)) }
         schedule(.measured, after: 1)
     }
 
@@ -124,6 +139,8 @@ struct TimedPipeline {
             computeNext(stage)
         case .answered(let batch):
             answer(batch)
+        case .guessed(let number, let tokens):
+            execute(scheduler.draftOutputsArrived(batchNumber: number, tokens: tokens, now: clock))
         case .measured:
             for index in stages.indices { scheduler.stageMeasured(index, stages[index].costs, now: clock) }
             if scheduler.runningRequestCount > 0 { schedule(.measured, after: 1) }
@@ -166,9 +183,27 @@ struct TimedPipeline {
                 tokenTimes[id.rawValue, default: []] += Array(repeating: now, count: tokenCount)
             case .configureSampler(let sequence, _, _):
                 expected[sequence] = nil
-            case .emit, .releaseSampler, .pipelineBroken, .drained:
+            case .draft(let batch):
+                guess(batch)
+            case .emit, .releaseSampler, .pipelineBroken, .draftBroken, .drained:
                 break
             }
         }
+    }
+
+    private mutating func guess(_ batch: MicroBatch) {
+        guard let draft else { return }
+        let tokens = draftModel.compute(batch).map { sequence, cells in
+            let position = Int32(cells.count)
+            let isRight =
+                SeededGenerator.mixed(UInt64(position) &* 7919 &+ UInt64(sequence.rawValue)) % 100 < draft.rightPercent
+            return SampledToken(
+                sequence: sequence, token: TokenID(rawValue: isRight ? text(position) : text(position) + 1_000_000),
+                piece: [],
+                isEndOfGeneration: false)
+        }
+        guard !isDraftStuck else { return }
+        let seconds = draft.times.seconds(batch.entries.count, number: 0)
+        schedule(.guessed(batch.number, tokens), after: seconds + hopSeconds)
     }
 }

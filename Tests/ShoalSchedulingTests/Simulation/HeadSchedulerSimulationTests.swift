@@ -42,6 +42,8 @@ struct HeadSchedulerSimulationTests {
         var reusedTokenCount = 0
         var draftedTokenCount = 0
         var acceptedTokenCount = 0
+        var modelDraftedTokenCount = 0
+        var modelAcceptedTokenCount = 0
         for seed: UInt64 in 0..<60 {
             var simulation = HeadSimulation(seed: seed, faults: Self.schedules[3].faults)
             simulation.run(stepCount: 300)
@@ -51,6 +53,8 @@ struct HeadSchedulerSimulationTests {
             reusedTokenCount += simulation.reusedTokenCount
             draftedTokenCount += simulation.counters.draftedTokenCount
             acceptedTokenCount += simulation.counters.acceptedTokenCount
+            modelDraftedTokenCount += simulation.counters.modelDraftedTokenCount
+            modelAcceptedTokenCount += simulation.counters.modelAcceptedTokenCount
             for client in simulation.clients {
                 switch client.terminal {
                 case .finished: finishedCount += 1
@@ -66,6 +70,8 @@ struct HeadSchedulerSimulationTests {
         #expect(reusedTokenCount > 1000)
         #expect(acceptedTokenCount > 50)
         #expect(draftedTokenCount - acceptedTokenCount > 15, "wrong guesses")
+        #expect(modelAcceptedTokenCount > 50)
+        #expect(modelDraftedTokenCount - modelAcceptedTokenCount > 15, "wrong guesses of the draft model")
         #expect(refusedCodes.isSuperset(of: [.cancelled, .overloaded, .contextOverflow, .engineLost, .internal]))
     }
 }

@@ -31,20 +31,24 @@ struct HeadSimulation {
 
     let configuration: HeadSchedulerConfiguration
     private let faults: Faults
-    private var scheduler: HeadScheduler
+    var scheduler: HeadScheduler
     private var pipeline: SimulatedPipeline
-    private var generator: SeededGenerator
+    var generator: SeededGenerator
     private(set) var clients: [Client] = []
     private(set) var violations: [String] = []
     private var owners: [SequenceID: Int] = [:]
     private var sentBatches: [UInt64: [Int]] = [:]
     private var costs: [ComputeCosts]
     private var isLost = false
-    private var now = Duration.zero
+    var now = Duration.zero
     private(set) var mixedBatchCount = 0
     private(set) var inFlightCountMax = 0
     private(set) var resumedCount = 0
     private(set) var reusedTokenCount = 0
+    var draft = SimulatedDraft()
+    var isDraftReady = false
+    /// Micro-batches of the draft model that wait for its answer.
+    var draftBatches: [MicroBatch] = []
     var counters: HeadCounters { scheduler.counters }
 
     init(seed: UInt64, faults: Faults) {
@@ -65,6 +69,7 @@ struct HeadSimulation {
         configuration.canRemovePartialSequences = generator.chance(70)
         configuration.reusedTokenCountMin = Int.random(in: 1...6, using: &generator)
         configuration.speculation = SpeculationMode.allCases.randomElement(using: &generator) ?? .off
+        configuration.vocabularyTokenCount = 16
         configuration.outputCountMax = configuration.sequenceCountMax + Int.random(in: 1...12, using: &generator)
         configuration.lossCountMax = faults.lossCountMax
         configuration.lossProgressTokenCount = 4
@@ -103,6 +108,8 @@ struct HeadSimulation {
         for stage in pipeline.stages.indices where generator.chance(60) { computeOrFail(stage) }
         if generator.chance(10) { measure() }
         if generator.chance(60) { deliver() }
+        if generator.chance(70) { deliverGuesses() }
+        if generator.chance(isDraftReady ? 1 : 10) { changeDraft() }
         if generator.chance(faults.cancelPercent) { cancelOne() }
         readOn(percentOf: { $0.readPercent })
         if isLost {
@@ -135,23 +142,6 @@ struct HeadSimulation {
         } catch {
             refuse(number, error)
         }
-    }
-
-    /// A new one, one that was seen, or the continuation of a conversation.
-    private mutating func prompt() -> [TokenID] {
-        let tokenCount = Int.random(in: 1...configuration.contextTokenCount, using: &generator)
-        var tokens: [TokenID] = []
-        if generator.chance(70), let earlier = clients.randomElement(using: &generator) {
-            tokens = earlier.request.promptTokens
-            if generator.chance(60) { tokens += earlier.expected.tokens }
-            if generator.chance(30) {
-                tokens = Array(tokens.prefix(Int.random(in: 0...tokens.count, using: &generator)))
-            }
-        }
-        while tokens.count < tokenCount {
-            tokens.append(TokenID(rawValue: Int32.random(in: 0..<16, using: &generator)))
-        }
-        return Array(tokens.prefix(tokenCount))
     }
 
     private mutating func refuse(_ number: Int, _ error: ShoalError) {
@@ -232,7 +222,7 @@ struct HeadSimulation {
 
     // MARK: What the scheduler wants done
 
-    private mutating func execute(_ actions: [HeadSchedulerAction]) {
+    mutating func execute(_ actions: [HeadSchedulerAction]) {
         for action in actions {
             switch action {
             case .send(let batch):
@@ -245,6 +235,14 @@ struct HeadSimulation {
                 pipeline.releaseSampler(sequence)
             case .emit(let id, let event):
                 hear(Int(id.rawValue), event)
+            case .draft(let batch):
+                if !isDraftReady { violate("the draft model is asked, but it is not there") }
+                if !draftBatches.isEmpty { violate("the draft model is asked twice at once") }
+                draftBatches.append(batch)
+            case .draftBroken(let error):
+                if error.code != .internal { violate("the draft model is held for broken: \(error)") }
+                isDraftReady = false
+                draftBatches = []
             case .pipelineBroken:
                 lose()
             case .drained:
@@ -282,7 +280,7 @@ struct HeadSimulation {
         }
     }
 
-    private mutating func violate(_ what: String) { violations.append("at \(now): \(what)") }
+    mutating func violate(_ what: String) { violations.append("at \(now): \(what)") }
 }
 
 // MARK: What must hold
