@@ -159,9 +159,11 @@ class Measurement:
         """Repetitive text, with and without guessing from what was said already."""
         if not self.system.has_speculation:
             return None
-        text = prompt(f"repeat {self.seed}", 24) + ". "
-        plain, = self.system.ask([text * 4], 48)
-        guessed, = self.system.ask([text * 4], 48, speculates=True)
+        # A sentence that the reference model does go on repeating; random words it does not.
+        name = random.Random(f"repeat {self.seed}").choice(["Anna", "Maria", "Peter", "Thomas"])
+        text = f"{name} opened the small museum and painted the clock. " * 16
+        plain, = self.system.ask([text], 64)
+        guessed, = self.system.ask([text], 64, speculates=True)
         return {
             "rate": guessed.decode_rate, "plain_rate": plain.decode_rate,
             "gain": guessed.decode_rate / plain.decode_rate, "same_text": guessed.text == plain.text}
