@@ -141,8 +141,11 @@ struct RealModelTests {
         defer { llama.stop() }
         server.stop()
         try await eventually("the sessions end") { tunnel.head.counters.openSessionCount == 0 }
-        #expect(tunnel.head.counters.lastError == "the rpc-server closed the connection")
-        #expect(tunnel.worker.counters.lastError == "the rpc-server closed the connection")
+        // With or without a reset: it may die with bytes that it did not read.
+        for counters in [tunnel.head.counters, tunnel.worker.counters] {
+            let reason = counters.lastError ?? "none"
+            #expect(reason.hasPrefix("the rpc-server closed the connection"), "\(reason)")
+        }
         await tunnel.close()
     }
 
