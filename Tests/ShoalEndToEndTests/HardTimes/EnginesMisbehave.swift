@@ -59,8 +59,8 @@ extension HardTimes {
                     }
                     let (status, _) = try await cluster.send(.GET, "/health", to: node)
                     #expect(status == 200)
-                    let engines = try children(of: node.processID)
-                    #expect(engines.isEmpty, "engines that are still there: \(engines)")
+                    // The one that measures the machine's speed may still run.
+                    try await eventually("no engine is left") { try children(of: node.processID).isEmpty }
                 }
             }
         }
