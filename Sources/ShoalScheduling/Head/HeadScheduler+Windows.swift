@@ -27,14 +27,16 @@ extension HeadScheduler {
         return parts
     }
 
-    /// The sequence that has waited longest and those that follow it by number, the first after the last: stages
-    /// compute neighbours together. In order of their numbers.
+    /// Those due of the group that has waited longest. Groups are neighbours by number, whoever came first: stages
+    /// compute neighbours in one graph.
     private func dueNeighbours(countMax: Int) -> [SequenceID] {
-        let due = decodeTurns.filter { slots[Int($0.rawValue)].running?.isDecodeDue == true && !isPaused($0) }
-        guard due.count > countMax, let first = due.first?.rawValue else { return due.sorted() }
-        let ring = Int32(slots.count)
-        let ordered = due.sorted { ($0.rawValue - first + ring) % ring < ($1.rawValue - first + ring) % ring }
-        return ordered.prefix(countMax).sorted()
+        let decoding = decodeTurns.filter { !isPaused($0) }
+        func isDue(_ sequence: SequenceID) -> Bool { slots[Int(sequence.rawValue)].running?.isDecodeDue == true }
+        guard countMax > 0, let first = decoding.first(where: isDue) else { return [] }
+        let ordered = decoding.sorted()
+        let place = ordered.firstIndex(of: first) ?? 0
+        let start = place - place % countMax
+        return ordered[start..<min(start + countMax, ordered.count)].filter(isDue)
     }
 
     /// A window of guesses behind guesses, when there is nothing else to send and room in the pipeline.
