@@ -18,6 +18,8 @@ extension RPCHead {
         let index = remoteStages[worker]
         let stage = order.stages[index]
         nodesToRelease.insert(stage.node)
+        // A connection that waits for llama-server would keep the worker from being asked.
+        tunnels[worker]?.coolDown()
         let assignment = RPCWorkerAssignment(
             instance: order.id, generation: generation, stage: index, model: order.model, head: node.id,
             foreignAddress: rpc.foreignAddresses[index], mustRestart: mustRestart.remove(worker) != nil)
@@ -31,12 +33,21 @@ extension RPCHead {
             prepared[worker] = ready
             try await requireSameBuild(ready, worker)
             try requireDevices(ready, worker)
+            await warmUp(worker, ready)
+            guard generation == lifecycle.generation else { return }
             perform(lifecycle.workerPrepared(worker, generation: generation, now: now))
         } catch {
             perform(
                 lifecycle.workerFailed(
                     worker, generation: generation, error: error.during(workerName(worker)), now: now))
         }
+    }
+
+    /// Whatever llama-server will need of the tunnel, while nobody waits for it. A failure is the launch's to tell.
+    private func warmUp(_ worker: Int, _ ready: RPCWorkerPrepared) async {
+        guard let tunnel = try? await tunnel(to: worker) else { return }
+        tunnel.prime(ready.facts, serverNumber: ready.serverNumber)
+        tunnel.warmUp()
     }
 
     /// Two builds of one protocol version may still compute differently, or crash on each other's graphs.
@@ -59,15 +70,29 @@ extension RPCHead {
         }
     }
 
-    /// Right before the launch: whoever was prepared must still be there.
+    /// Right before the launch: whoever was prepared must still be there. All are asked at once.
     func verifyWorkers(_ generation: UInt32) async {
+        let replies = await withTaskGroup(of: (Int, Result<ControlReply, ShoalError>).self) { group in
+            for worker in remoteStages.indices {
+                let question = ControlRequest.inspectWorker(order.id, stage: remoteStages[worker])
+                let (node, holder) = (node, order.stages[remoteStages[worker]].node)
+                group.addTask {
+                    do throws(ShoalError) {
+                        let deadline = node.configuration.limits.requestDeadline
+                        return (worker, .success(try await node.ask(holder, question, deadline: deadline)))
+                    } catch {
+                        return (worker, .failure(error))
+                    }
+                }
+            }
+            var replies: [Int: Result<ControlReply, ShoalError>] = [:]
+            for await (worker, reply) in group { replies[worker] = reply }
+            return replies
+        }
         for worker in remoteStages.indices {
             let stage = order.stages[remoteStages[worker]]
             do throws(ShoalError) {
-                let reply = try await node.ask(
-                    stage.node, .inspectWorker(order.id, stage: remoteStages[worker]),
-                    deadline: node.configuration.limits.requestDeadline)
-                guard case .worker(let snapshot) = reply else {
+                guard case .worker(let snapshot)? = try replies[worker]?.get() else {
                     throw ShoalError(
                         .protocolViolation, "node \(stage.nodeName) answered something else to inspectWorker")
                 }
