@@ -70,29 +70,15 @@ extension RPCHead {
         }
     }
 
-    /// Right before the launch: whoever was prepared must still be there. All are asked at once.
+    /// Right before the launch: whoever was prepared must still be there.
     func verifyWorkers(_ generation: UInt32) async {
-        let replies = await withTaskGroup(of: (Int, Result<ControlReply, ShoalError>).self) { group in
-            for worker in remoteStages.indices {
-                let question = ControlRequest.inspectWorker(order.id, stage: remoteStages[worker])
-                let (node, holder) = (node, order.stages[remoteStages[worker]].node)
-                group.addTask {
-                    do throws(ShoalError) {
-                        let deadline = node.configuration.limits.requestDeadline
-                        return (worker, .success(try await node.ask(holder, question, deadline: deadline)))
-                    } catch {
-                        return (worker, .failure(error))
-                    }
-                }
-            }
-            var replies: [Int: Result<ControlReply, ShoalError>] = [:]
-            for await (worker, reply) in group { replies[worker] = reply }
-            return replies
-        }
         for worker in remoteStages.indices {
             let stage = order.stages[remoteStages[worker]]
             do throws(ShoalError) {
-                guard case .worker(let snapshot)? = try replies[worker]?.get() else {
+                let reply = try await node.ask(
+                    stage.node, .inspectWorker(order.id, stage: remoteStages[worker]),
+                    deadline: node.configuration.limits.requestDeadline)
+                guard case .worker(let snapshot) = reply else {
                     throw ShoalError(
                         .protocolViolation, "node \(stage.nodeName) answered something else to inspectWorker")
                 }
