@@ -31,7 +31,12 @@ seconds_max=1500
 run_tests() {
     local bound=()
     if command -v timeout >/dev/null; then bound=(timeout --kill-after 10 "$seconds_max"); fi
-    "${bound[@]}" swift test --skip-build "$@" || fail "swift test $*: failed, or ran for more than $seconds_max s"
+    local log=.build/test.log
+    if ! "${bound[@]}" swift test --skip-build "$@" 2>&1 | tee "$log"; then
+        # What failed, at the end of a long output.
+        grep --text '^✘' "$log" || true
+        fail "swift test $*: failed, or ran for more than $seconds_max s"
+    fi
 }
 say "sockets, links and nodes with made-up engines"
 run_tests --skip "^($decided|Shoal(Engine|EndToEnd|Tunnel)Tests)\."

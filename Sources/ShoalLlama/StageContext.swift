@@ -5,8 +5,8 @@ internal import ShoalModel
 
 /// A stage's KV cache and compute buffers: applies KV operations and computes micro-batches.
 ///
-/// Owned by the engine thread. All sequences share one pool of `contextTokenCount * sequenceCountMax` cells, so each
-/// can have the whole context, and sequences can share the cells of a common prefix.
+/// Owned by the engine thread. Each sequence has `contextTokenCount` cells of its own, so that no answer pays for what
+/// others hold.
 package final class StageContext {
     package struct Configuration: Sendable {
         /// Per sequence.
@@ -62,7 +62,7 @@ package final class StageContext {
     /// How much of the last `decode` went into input rows.
     package private(set) var embedDuration = Duration.zero
 
-    private let pointer: OpaquePointer
+    let pointer: OpaquePointer
     private let tap: BoundaryTap?
     /// Input rows of the micro-batch that is being computed.
     private var input: [Float] = []
@@ -94,9 +94,10 @@ package final class StageContext {
     private static func parameters(for configuration: Configuration, isLast: Bool) -> llama_context_params {
         var parameters = llama_context_default_params()
         let batch = UInt32(configuration.microBatchTokenCountMax)
-        let cells = UInt32(configuration.contextTokenCount * configuration.sequenceCountMax)
-        // libllama lowers n_batch to n_ctx, and asserts that no batch is larger.
-        parameters.n_ctx = max(cells, batch)
+        let cells = GraphLoad.cellsPerSequence(
+            contextTokenCount: configuration.contextTokenCount, sequenceCount: configuration.sequenceCountMax,
+            microBatchTokenCountMax: configuration.microBatchTokenCountMax)
+        parameters.n_ctx = UInt32(cells * configuration.sequenceCountMax)
         parameters.n_batch = batch
         // One graph per micro-batch: the boundary rows come out whole and in order.
         parameters.n_ubatch = batch
@@ -104,8 +105,8 @@ package final class StageContext {
         parameters.n_outputs_max = isLast ? UInt32(configuration.outputCountMax) : batch
         parameters.n_threads = Int32(configuration.threadCount)
         parameters.n_threads_batch = Int32(configuration.threadCount)
-        // One pool of cells: copies may be partial, and entries keep their order in the graph.
-        parameters.kv_unified = true
+        // With one pool for all, attention goes over the cells of every conversation that is kept.
+        parameters.kv_unified = false
         parameters.swa_full = true
         parameters.no_perf = true
         return parameters
@@ -137,7 +138,7 @@ package final class StageContext {
             .map(SequenceID.init(rawValue:))
     }
 
-    private var memory: llama_memory_t? { llama_get_memory(pointer) }
+    var memory: llama_memory_t? { llama_get_memory(pointer) }
 }
 
 // MARK: - Computing
@@ -169,18 +170,26 @@ extension StageContext {
         if let problem { throw problem }
     }
 
-    /// Indices of the entries that one call of libllama computes. Attention takes them all at once and keeps their
-    /// order; recurrent memories reorder entries of several sequences, so each sequence gets a call of its own.
+    /// Indices of the entries that one call of libllama computes, in one graph and in the given order.
+    ///
+    /// Attention takes neighbouring sequences with as many entries each together; source: `split_equal`,
+    /// llama-batch.cpp. Recurrent memories reorder entries of several sequences, so each gets a call of its own.
     private func groups(of entries: [BatchEntry]) -> [[Int]] {
-        guard !entries.isEmpty else { return [] }
-        guard model.isRecurrent else { return [Array(entries.indices)] }
-        var order: [SequenceID] = []
         var indices: [SequenceID: [Int]] = [:]
-        for (index, entry) in entries.enumerated() {
-            if indices[entry.sequence] == nil { order.append(entry.sequence) }
-            indices[entry.sequence, default: []].append(index)
+        for (index, entry) in entries.enumerated() { indices[entry.sequence, default: []].append(index) }
+        var groups: [[Int]] = []
+        var latest: (sequence: SequenceID, entryCount: Int)?
+        for sequence in indices.keys.sorted() {
+            let own = indices[sequence] ?? []
+            let joins = latest.map { $0.sequence.rawValue + 1 == sequence.rawValue && $0.entryCount == own.count }
+            if joins == true, !model.isRecurrent {
+                groups[groups.count - 1] += own
+            } else {
+                groups.append(own)
+            }
+            latest = (sequence, own.count)
         }
-        return order.compactMap { indices[$0] }
+        return groups
     }
 
     private func compute(_ group: [Int], of entries: [BatchEntry]) throws(ShoalError) {
@@ -208,7 +217,7 @@ extension StageContext {
 
     private func inputRows(_ group: [Int]) -> [Float] {
         let width = model.embeddingWidth
-        guard group.count * width != input.count else { return input }
+        guard !group.elementsEqual(0..<input.count / width) else { return input }
         return group.flatMap { input[$0 * width..<($0 + 1) * width] }
     }
 
@@ -255,137 +264,4 @@ extension StageContext {
         default: throw ShoalError(.internal, "\(what): the computation failed\(logged)")
         }
     }
-}
-
-// MARK: - The KV cache
-
-extension StageContext {
-    /// libllama asserts on sequence numbers and batch sizes, and throws on others: everything foreign is checked here.
-    private func validate(_ batch: MicroBatch, activationCount: Int?) throws(ShoalError) {
-        guard batch.entries.count <= configuration.microBatchTokenCountMax else {
-            throw ShoalError(
-                .invalidRequest,
-                "a micro-batch of \(batch.entries.count) entries; "
-                    + "this stage takes \(configuration.microBatchTokenCountMax)"
-            )
-        }
-        try validateInput(batch.entries.count, activationCount)
-        let outputCount = batch.entries.count { $0.wantsOutput }
-        guard outputCount <= configuration.outputCountMax else {
-            throw ShoalError(
-                .invalidRequest, "\(outputCount) entries want an output; at most \(configuration.outputCountMax) may")
-        }
-        for entry in batch.entries { try validate(entry) }
-        for operation in batch.kvOperations { try validate(operation) }
-    }
-
-    private func validateInput(_ entryCount: Int, _ activationCount: Int?) throws(ShoalError) {
-        guard entryCount > 0 else { return }
-        if model.isFirst {
-            guard activationCount == nil else {
-                throw ShoalError(
-                    .protocolViolation, "the first stage got activations; its input is the entries' tokens")
-            }
-        } else {
-            guard activationCount == entryCount * model.embeddingWidth else {
-                throw ShoalError(
-                    .protocolViolation,
-                    "layers \(model.layers) got \(activationCount ?? 0) activations for \(entryCount) entries of "
-                        + "\(model.embeddingWidth)")
-            }
-        }
-    }
-
-    private func validate(_ entry: BatchEntry) throws(ShoalError) {
-        try validate(entry.sequence)
-        guard (0..<configuration.contextTokenCount).contains(Int(entry.position)) else {
-            throw ShoalError(
-                .contextOverflow,
-                "position \(entry.position) of sequence \(entry.sequence) is outside the context of "
-                    + "\(configuration.contextTokenCount) tokens")
-        }
-    }
-
-    private func validate(_ sequence: SequenceID) throws(ShoalError) {
-        guard (0..<configuration.sequenceCountMax).contains(Int(sequence.rawValue)) else {
-            throw ShoalError(
-                .invalidRequest,
-                "sequence \(sequence); this stage has sequences 0 to \(configuration.sequenceCountMax - 1)")
-        }
-    }
-
-    private func validate(_ operation: KVOperation) throws(ShoalError) {
-        switch operation {
-        case .remove(let sequence, let from, let to):
-            try validate(sequence)
-            try validateRange(from, to)
-        case .copy(let source, let destination, let from, let to):
-            try validate(source)
-            try validate(destination)
-            try validateRange(from, to)
-        case .keep(let sequence):
-            try validate(sequence)
-        case .clear:
-            break
-        }
-    }
-
-    private func validateRange(_ from: Int32, _ to: Int32) throws(ShoalError) {
-        guard from >= 0, to > from else {
-            throw ShoalError(.invalidRequest, "positions \(from)..<\(to) are no range")
-        }
-    }
-
-    private func apply(_ operation: KVOperation) throws(ShoalError) {
-        switch operation {
-        case .remove(let sequence, let from, let to):
-            try remove(sequence, from, to)
-        case .copy(let source, let destination, let from, let to):
-            try copy(source, destination, from, to)
-        case .keep(let sequence):
-            keep(sequence)
-        case .clear:
-            clear()
-        }
-    }
-
-    /// A range that covers the sequence removes all of it, which also recurrent families can.
-    private func remove(_ sequence: SequenceID, _ from: Int32, _ to: Int32) throws(ShoalError) {
-        let end = length(of: sequence)
-        let isWhole = from == 0 && to >= end
-        guard llama_memory_seq_rm(memory, sequence.rawValue, isWhole ? -1 : from, isWhole || to == .max ? -1 : to)
-        else {
-            throw ShoalError(
-                .invalidRequest,
-                "llama_memory_seq_rm cannot remove positions \(from)..<\(to) of sequence \(sequence), "
-                    + "which has \(end): \(model.family) keeps a recurrent state and forgets only whole sequences")
-        }
-    }
-
-    private func copy(
-        _ source: SequenceID, _ destination: SequenceID, _ from: Int32, _ to: Int32
-    ) throws(ShoalError) {
-        guard source != destination else { return }
-        guard length(of: destination) <= from else {
-            throw ShoalError(
-                .invalidRequest,
-                "copy of positions \(from)..<\(to) to sequence \(destination), "
-                    + "which has \(length(of: destination)) already: remove them first")
-        }
-        guard !model.isRecurrent || (from == 0 && to >= length(of: source)) else {
-            throw ShoalError(
-                .invalidRequest,
-                "copy of positions \(from)..<\(to) of sequence \(source), which has \(length(of: source)): "
-                    + "\(model.family) keeps a recurrent state and copies only whole sequences")
-        }
-        llama_memory_seq_cp(memory, source.rawValue, destination.rawValue, from, to == .max ? -1 : to)
-    }
-
-    /// `llama_memory_seq_keep` means another thing for cells that sequences share; removing the others is the contract.
-    private func keep(_ sequence: SequenceID) {
-        for other in sequencesInUse where other != sequence { _ = llama_memory_seq_rm(memory, other.rawValue, -1, -1) }
-    }
-
-    /// One past the last position; 0 when the sequence is empty.
-    private func length(of sequence: SequenceID) -> Int32 { llama_memory_seq_pos_max(memory, sequence.rawValue) + 1 }
 }

@@ -22,8 +22,6 @@ package struct StageNeeds: Sendable {
     package static let processBytes = ByteCount(28 << 20)
     /// Kept free on top of the sum: one part in this many.
     package static let headRoomDivisor = 20
-    /// libllama rounds the number of cells up to a multiple of this.
-    package static let cellMultiple = 256
     /// Graphs of more layers have the same peak as those of three or four, whichever is even when they are.
     private static let graphLayerCountMax = 4
 
@@ -48,9 +46,10 @@ package struct StageNeeds: Sendable {
     package init(_ request: PlanRequest) {
         self.request = request
         let shape = request.shape
-        let cells = max(request.contextTokenCount * request.sequenceCount, request.microBatchTokenCountMax)
-        let multiple = StageNeeds.cellMultiple
-        let cellCount = (cells + multiple - 1) / multiple * multiple
+        let cellsPerSequence = GraphLoad.cellsPerSequence(
+            contextTokenCount: request.contextTokenCount, sequenceCount: request.sequenceCount,
+            microBatchTokenCountMax: request.microBatchTokenCountMax)
+        let cellCount = cellsPerSequence * request.sequenceCount
         self.cellCount = cellCount
         layerBytesBefore = StageNeeds.sums(shape.layerBytes.map(\.rawValue))
         cacheBytesBefore = StageNeeds.sums(
@@ -62,7 +61,7 @@ package struct StageNeeds: Sendable {
             (0..<shape.layerCount).map { shape.isSlidingLayer.isEmpty || !shape.isSlidingLayer[$0] ? 0 : 1 })
         otherBytes = (shape.sharedBytes + shape.embeddingRowBytes).rawValue
         lastBytes = (shape.sharedBytes + shape.outputBytes).rawValue
-        computeBytes = StageNeeds.computeBytes(request, cellCount: cellCount)
+        computeBytes = StageNeeds.computeBytes(request, cellCount: cellsPerSequence)
     }
 
     /// Tensors of layers `first..<end`, as `ModelShape.weightBytes(of:)` counts them.

@@ -52,9 +52,9 @@ struct RPCLifecycleTests {
         }
         #expect(fixture.lifecycle.serverProven(generation: 1, now: .seconds(8)) == [.becameReady(generation: 1)])
         #expect(
-            fixture.lifecycle.phaseRecords.map(\.phase)
+            fixture.lifecycle.phases.records.map(\.phase)
                 == [.placing, .starting, .verifying, .launching, .handshaking, .loading, .warming, .ready])
-        #expect(fixture.lifecycle.phaseRecords.dropLast().allSatisfy { $0.endedAt != nil })
+        #expect(fixture.lifecycle.phases.records.dropLast().allSatisfy { $0.endedAt != nil })
     }
 
     @Test("without workers llama-server is launched at once")

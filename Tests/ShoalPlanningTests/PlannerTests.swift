@@ -82,7 +82,7 @@ struct PlannerTests {
 
     @Test("more nodes than the exact search takes are still used")
     func manyNodes() throws {
-        let pool = nodes(Array(repeating: 100, count: 14))
+        let pool = nodes(Array(repeating: 80, count: 14))
         let plan = try Planner.plan(request(shape(layersMiB: Array(repeating: 20, count: 20))), nodes: pool)
         #expect(plan.stages.count > 8)
         #expect(plan.stages.last?.layers.end == 20)

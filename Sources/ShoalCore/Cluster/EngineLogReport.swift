@@ -52,18 +52,3 @@ package struct EngineLogReport: Hashable, Sendable, Codable {
         self.lines = lines
     }
 }
-
-/// A phase that an instance went through.
-package struct PhaseReport: Hashable, Sendable, Codable {
-    package var phase: InstancePhase
-    /// Since the instance was created.
-    package var startSeconds: Double
-    /// Nil while it lasts.
-    package var endSeconds: Double?
-
-    package init(phase: InstancePhase, startSeconds: Double, endSeconds: Double?) {
-        self.phase = phase
-        self.startSeconds = startSeconds
-        self.endSeconds = endSeconds
-    }
-}

@@ -21,7 +21,7 @@ package struct BatchEntry: Hashable, Sendable {
 package enum KVOperation: Hashable, Sendable {
     /// Forget positions `from..<to` of a sequence; `to` of `Int32.max` means to the end.
     case remove(SequenceID, from: Int32, to: Int32)
-    /// Make positions `from..<to` of `source` also belong to `destination`.
+    /// Give `destination`, which is empty, what `source` has at positions `from..<to`; `from` is 0.
     case copy(source: SequenceID, destination: SequenceID, from: Int32, to: Int32)
     /// Forget every sequence but this one.
     case keep(SequenceID)

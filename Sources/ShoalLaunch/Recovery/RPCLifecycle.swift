@@ -12,9 +12,9 @@ package import ShoalCore
 /// live stay. Events of another generation than the present one are legitimate races and change nothing.
 package struct RPCLifecycle: Sendable {
     package let configuration: RPCLifecycleConfiguration
-    package private(set) var phase = InstancePhase.placing
-    /// Phases so far, the present one last; at most `phaseRecordCountMax`.
-    package private(set) var phaseRecords: [PhaseRecord]
+    package var phase: InstancePhase { phases.phase }
+    /// At most `phaseRecordCountMax` of them.
+    package private(set) var phases: PhaseHistory
     /// Counts up with every recovery.
     package private(set) var generation: UInt32 = 0
     package private(set) var workers: [WorkerState]
@@ -42,13 +42,6 @@ package struct RPCLifecycle: Sendable {
 
     private enum ServerState: Hashable, Sendable { case absent, running, ending }
 
-    /// When a phase lasted, as durations since a fixed instant.
-    package struct PhaseRecord: Hashable, Sendable {
-        package let phase: InstancePhase
-        package let startedAt: Duration
-        package internal(set) var endedAt: Duration?
-    }
-
     package enum Action: Hashable, Sendable {
         /// Start the worker if it is not running, and verify it by protocol. Answered by `workerPrepared` or
         /// `workerFailed`.
@@ -70,7 +63,7 @@ package struct RPCLifecycle: Sendable {
     package init(workerCount: Int, configuration: RPCLifecycleConfiguration = .init(), now: Duration) {
         self.configuration = configuration
         workers = Array(repeating: WorkerState(), count: workerCount)
-        phaseRecords = [PhaseRecord(phase: .placing, startedAt: now, endedAt: nil)]
+        phases = PhaseHistory(phase: .placing, recordCountMax: configuration.phaseRecordCountMax, now: now)
         progressedAt = now
         startedAt = now
     }
@@ -85,7 +78,7 @@ package struct RPCLifecycle: Sendable {
     /// No new requests are wanted; what runs may end before `stop`.
     package mutating func drain(now: Duration) -> [Action] {
         guard phase == .ready else { return [] }
-        enter(.draining, now: now)
+        phases.enter(.draining, now: now)
         return []
     }
 
@@ -94,7 +87,7 @@ package struct RPCLifecycle: Sendable {
         guard !isStopping, phase != .stopped else { return [] }
         isStopping = true
         isRetryPending = false
-        if phase != .failed { enter(.draining, now: now) }
+        if phase != .failed { phases.enter(.draining, now: now) }
         let error = ShoalError(.unavailable, "the instance was stopped")
         return [.becameUnready(error)] + endServer() + releaseIfServerIsGone(now: now)
     }
@@ -109,14 +102,14 @@ package struct RPCLifecycle: Sendable {
         workers[worker].problem = nil
         progressedAt = now
         guard workers.allSatisfy(\.isPrepared) else { return [] }
-        enter(.verifying, now: now)
+        phases.enter(.verifying, now: now)
         return [.verifyWorkers(generation: generation)]
     }
 
     package mutating func workersVerified(generation: UInt32, now: Duration) -> [Action] {
         guard isCurrent(generation), phase == .verifying else { return [] }
         progressedAt = now
-        enter(.launching, now: now)
+        phases.enter(.launching, now: now)
         server = .running
         launchCount += 1
         return [.launchServer(generation: generation)]
@@ -149,7 +142,7 @@ package struct RPCLifecycle: Sendable {
         progressedAt = now
         let order: [InstancePhase] = [.launching, .handshaking, .loading, .warming]
         guard let from = order.firstIndex(of: phase), let to = order.firstIndex(of: next), to > from else { return }
-        enter(next, now: now)
+        phases.enter(next, now: now)
     }
 
     /// Something moved, such as bytes to a worker.
@@ -161,7 +154,7 @@ package struct RPCLifecycle: Sendable {
         failuresInRow = 0
         recoveringSince = nil
         problem = nil
-        enter(.ready, now: now)
+        phases.enter(.ready, now: now)
         return [.becameReady(generation: generation)]
     }
 
@@ -205,7 +198,7 @@ package struct RPCLifecycle: Sendable {
 
     package mutating func workersReleased(now: Duration) -> [Action] {
         guard isStopping, phase != .stopped else { return [] }
-        enter(.stopped, now: now)
+        phases.enter(.stopped, now: now)
         return [.becameStopped]
     }
 
@@ -214,10 +207,10 @@ package struct RPCLifecycle: Sendable {
     private mutating func begin(now: Duration) -> [Action] {
         generation += 1
         progressedAt = now
-        enter(.starting, now: now)
+        phases.enter(.starting, now: now)
         for index in workers.indices { workers[index].isPrepared = false }
         guard !workers.isEmpty else {
-            enter(.verifying, now: now)
+            phases.enter(.verifying, now: now)
             return [.verifyWorkers(generation: generation)]
         }
         return workers.indices.map { .prepareWorker($0, generation: generation) }
@@ -245,7 +238,7 @@ package struct RPCLifecycle: Sendable {
         }
         if let reason = reasonToGiveUp(error, since: since, now: now) { return unready + fail(reason, now: now) }
         problem = error
-        enter(.recovering, now: now)
+        phases.enter(.recovering, because: error, now: now)
         isRetryPending = true
         retryNumber += 1
         return unready + endServer() + [.scheduleRetry(after: retryDelay(), number: retryNumber)]
@@ -276,7 +269,7 @@ package struct RPCLifecycle: Sendable {
     private mutating func fail(_ error: ShoalError, now: Duration) -> [Action] {
         problem = error
         isRetryPending = false
-        enter(.failed, now: now)
+        phases.enter(.failed, because: error, now: now)
         return [.becameFailed(error)] + endServer() + releaseIfServerIsGone(now: now)
     }
 
@@ -291,20 +284,12 @@ package struct RPCLifecycle: Sendable {
         guard server == .absent else { return [] }
         let releases = workers.indices.map { Action.releaseWorker($0) }
         guard isStopping, workers.isEmpty, phase != .stopped else { return releases }
-        enter(.stopped, now: now)
+        phases.enter(.stopped, now: now)
         return [.becameStopped]
     }
 
     private func isCurrent(_ generation: UInt32) -> Bool {
         generation == self.generation && !isStopping && phase != .failed && !isRetryPending
-    }
-
-    private mutating func enter(_ next: InstancePhase, now: Duration) {
-        guard next != phase else { return }
-        phase = next
-        phaseRecords[phaseRecords.count - 1].endedAt = now
-        phaseRecords.append(PhaseRecord(phase: next, startedAt: now, endedAt: nil))
-        phaseRecords.removeFirst(max(0, phaseRecords.count - configuration.phaseRecordCountMax))
     }
 }
 

@@ -40,7 +40,7 @@ package struct GraphLoad: Sendable, Hashable {
     /// Rows of logits, or all tokens in a stage that is not last.
     package var outputCount: Int
     package var sequenceCount: Int
-    /// Of all sequences together.
+    /// Of one sequence.
     package var cellCount: Int
     /// One in stages that are not last.
     package var vocabularyTokenCount: Int
@@ -51,6 +51,17 @@ package struct GraphLoad: Sendable, Hashable {
     package static func outputCountMax(tokenCount: Int, sequenceCount: Int) -> Int {
         min(tokenCount, max(64, 8 * sequenceCount))
     }
+
+    /// KV cells that a stage makes for each sequence. libllama rounds them up, lowers its batch to all cells together
+    /// and asserts that none is larger; source: `llama_context`, llama-context.cpp.
+    package static func cellsPerSequence(
+        contextTokenCount: Int, sequenceCount: Int, microBatchTokenCountMax: Int
+    ) -> Int {
+        let share = (microBatchTokenCountMax + sequenceCount - 1) / max(1, sequenceCount)
+        return (max(contextTokenCount, share) + cellMultiple - 1) / cellMultiple * cellMultiple
+    }
+
+    private static let cellMultiple = 256
 
     package init(
         tokenCount: Int, outputCount: Int, sequenceCount: Int, cellCount: Int, vocabularyTokenCount: Int,

@@ -5,19 +5,10 @@ import ShoalScheduling
 /// What people are told about the instance.
 extension HeadService {
     func report() -> InstanceReport {
-        var report = InstanceReport(
-            id: order.id, model: order.model.name, family: order.family, head: node.id,
-            headName: node.configuration.name, phase: lifecycle.phase, stages: order.stages.indices.map(stageReport),
-            contextTokenCount: order.contextTokenCount, sequenceCountMax: order.sequenceCountMax,
-            createdUnixSeconds: order.createdUnixSeconds)
+        var report = order.report(by: node, lifecycle.phases, order.stages.indices.map(stageReport))
         report.problem = lifecycle.problem?.message
         report.problemCode = lifecycle.problem?.code
         report.wire = order.wire
-        report.phases = lifecycle.phaseRecords.map { record in
-            PhaseReport(
-                phase: record.phase, startSeconds: record.startedAt / .seconds(1),
-                endSeconds: record.endedAt.map { $0 / .seconds(1) })
-        }
         report.runningRequestCount = scheduler?.runningRequestCount ?? 0
         report.queuedRequestCount = scheduler?.queuedRequestCount ?? 0
         report.cachedSequenceCount = scheduler?.cachedSequences.count ?? 0

@@ -8,6 +8,7 @@ extension ClusterKeeper {
     ///
     /// Throws what the planner and the head say, `staleTerm` if this node does not lead.
     func load(_ wish: ModelWish, for asker: NodeID) async throws(ShoalError) -> InstanceReport {
+        _ = try requireLead()
         await waitForEnd(of: wish.slot)
         let term = try requireLead()
         guard !isSlotTaken(wish.slot) else { return try await existing(wish) }

@@ -7,20 +7,11 @@ import ShoalTunnel
 /// What people are told of an instance of the rpc engine.
 extension RPCHead {
     func report() -> InstanceReport {
-        var report = InstanceReport(
-            id: order.id, model: order.model.name, family: order.family, head: node.id,
-            headName: node.configuration.name, phase: lifecycle.phase, stages: order.stages.indices.map(stageReport),
-            contextTokenCount: order.contextTokenCount, sequenceCountMax: order.sequenceCountMax,
-            createdUnixSeconds: order.createdUnixSeconds)
+        var report = order.report(by: node, lifecycle.phases, order.stages.indices.map(stageReport))
         report.engine = .rpc
         report.generation = lifecycle.generation
         report.problem = lifecycle.problem?.message
         report.problemCode = lifecycle.problem?.code
-        report.phases = lifecycle.phaseRecords.map { record in
-            PhaseReport(
-                phase: record.phase, startSeconds: record.startedAt / .seconds(1),
-                endSeconds: record.endedAt.map { $0 / .seconds(1) })
-        }
         report.runningRequestCount = runningRequestCount
         return report
     }
@@ -110,8 +101,8 @@ extension RPCHead {
 extension RPCLifecycle {
     /// From the start of the present launch's workers to readiness.
     var launchSeconds: Double? {
-        guard let ready = phaseRecords.last(where: { $0.phase == .ready }),
-            let start = phaseRecords.last(where: { $0.phase == .starting })
+        guard let ready = phases.records.last(where: { $0.phase == .ready }),
+            let start = phases.records.last(where: { $0.phase == .starting })
         else { return nil }
         return max(0, (ready.startedAt - start.startedAt) / .seconds(1))
     }

@@ -17,15 +17,24 @@ extension HeadScheduler {
         let room = min(configuration.outputCountMax - promptTurns.count, configuration.microBatchTokenCountMax / 2)
         let roomPerSequence = max(1, room / max(1, sequenceCountMax))
         var parts = BatchParts()
-        var served: [SequenceID] = []
-        for sequence in decodeTurns where served.count < sequenceCountMax && !isPaused(sequence) {
-            guard let request = slots[Int(sequence.rawValue)].running, request.isDecodeDue else { continue }
+        let served = dueNeighbours(countMax: sequenceCountMax)
+        for sequence in served {
+            guard let request = slots[Int(sequence.rawValue)].running else { continue }
             let draftCount = min(roomPerSequence - 1, draftCount(for: request, decodingCount: decodingCount))
             parts.entries += takeWindow(of: sequence, draftCountMax: draftCount, &parts.operations)
-            served.append(sequence)
         }
         moveToBack(served, of: \.decodeTurns)
         return parts
+    }
+
+    /// The sequence that has waited longest and those that follow it by number, the first after the last: stages
+    /// compute neighbours together. In order of their numbers.
+    private func dueNeighbours(countMax: Int) -> [SequenceID] {
+        let due = decodeTurns.filter { slots[Int($0.rawValue)].running?.isDecodeDue == true && !isPaused($0) }
+        guard due.count > countMax, let first = due.first?.rawValue else { return due.sorted() }
+        let ring = Int32(slots.count)
+        let ordered = due.sorted { ($0.rawValue - first + ring) % ring < ($1.rawValue - first + ring) % ring }
+        return ordered.prefix(countMax).sorted()
     }
 
     /// A window of guesses behind guesses, when there is nothing else to send and room in the pipeline.

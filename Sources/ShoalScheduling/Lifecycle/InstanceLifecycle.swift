@@ -17,9 +17,9 @@ package import ShoalCore
 /// any fixed instant of a monotonic clock.
 package struct InstanceLifecycle: Sendable {
     package let configuration: InstanceLifecycleConfiguration
-    package private(set) var phase = InstancePhase.placing
-    /// Phases so far, the present one last; at most `phaseRecordCountMax`.
-    package private(set) var phaseRecords: [PhaseRecord]
+    package var phase: InstancePhase { phases.phase }
+    /// At most `phaseRecordCountMax` of them.
+    package private(set) var phases: PhaseHistory
     /// Of the pipeline; counts up with every recovery.
     package private(set) var generation: UInt32 = 0
     package private(set) var stages: [StageState]
@@ -43,7 +43,7 @@ package struct InstanceLifecycle: Sendable {
         precondition((1...Limits.stageCountMax).contains(stageCount), "an instance of \(stageCount) stages")
         self.configuration = configuration
         stages = Array(repeating: StageState(), count: stageCount)
-        phaseRecords = [PhaseRecord(phase: .placing, startedAt: now, endedAt: nil)]
+        phases = PhaseHistory(phase: .placing, recordCountMax: configuration.phaseRecordCountMax, now: now)
         progressedAt = now
     }
 
@@ -53,14 +53,14 @@ package struct InstanceLifecycle: Sendable {
     package mutating func start(now: Duration) -> [InstanceLifecycleAction] {
         guard phase == .placing else { return [] }
         generation = 1
-        enter(.starting, now: now)
+        phases.enter(.starting, now: now)
         return reconcile(now: now)
     }
 
     /// No new requests; the stages stay until `stop`.
     package mutating func drain(now: Duration) {
         guard phase == .ready else { return }
-        enter(.draining, now: now)
+        phases.enter(.draining, now: now)
     }
 
     /// Ends the instance on every node, from any phase.
@@ -69,7 +69,7 @@ package struct InstanceLifecycle: Sendable {
         isStopping = true
         isRetryPending = false
         isWarmingUp = false
-        if phase != .failed { enter(.draining, now: now) }
+        if phase != .failed { phases.enter(.draining, now: now) }
         let error = ShoalError(.unavailable, "the instance was stopped")
         return [.failRequests(error)] + unloadAll() + stoppedIfUnloaded(now: now)
     }
@@ -167,7 +167,7 @@ package struct InstanceLifecycle: Sendable {
         failuresInRow = 0
         recoveringSince = nil
         problem = nil
-        enter(.ready, now: now)
+        phases.enter(.ready, now: now)
         return [.becomeReady(generation: generation)]
     }
 
@@ -234,7 +234,7 @@ package struct InstanceLifecycle: Sendable {
         let wasUp = isUp
         problem = error
         isWarmingUp = false
-        enter(.recovering, now: now)
+        phases.enter(.recovering, because: error, now: now)
         let requests = wasUp ? [InstanceLifecycleAction.failRequests(error)] : []
         // Several stages lost together are one failure, answered by one attempt.
         guard !isRetryPending else { return requests }
@@ -269,7 +269,7 @@ package struct InstanceLifecycle: Sendable {
         problem = error
         isRetryPending = false
         isWarmingUp = false
-        enter(.failed, now: now)
+        phases.enter(.failed, because: error, now: now)
         return [.failRequests(error), .becameFailed(error)] + unloadAll()
     }
 
@@ -280,7 +280,7 @@ package struct InstanceLifecycle: Sendable {
         guard stages.allSatisfy({ $0.condition == .loaded(generation: generation) }) else { return actions }
         isWarmingUp = true
         progressedAt = now
-        enter(.warming, now: now)
+        phases.enter(.warming, now: now)
         return actions + [.runWarmUp(generation: generation)]
     }
 
@@ -314,15 +314,7 @@ package struct InstanceLifecycle: Sendable {
         let areStarted = stages.allSatisfy { stage in
             if case .starting = stage.condition { false } else { true }
         }
-        if areStarted { enter(.loading, now: now) }
-    }
-
-    private mutating func enter(_ next: InstancePhase, now: Duration) {
-        guard next != phase else { return }
-        phase = next
-        phaseRecords[phaseRecords.count - 1].endedAt = now
-        phaseRecords.append(PhaseRecord(phase: next, startedAt: now, endedAt: nil))
-        phaseRecords.removeFirst(max(0, phaseRecords.count - configuration.phaseRecordCountMax))
+        if areStarted { phases.enter(.loading, now: now) }
     }
 
     private mutating func unloadAll() -> [InstanceLifecycleAction] {
@@ -335,7 +327,7 @@ package struct InstanceLifecycle: Sendable {
 
     private mutating func stoppedIfUnloaded(now: Duration) -> [InstanceLifecycleAction] {
         guard isStopping, phase != .stopped, stages.allSatisfy({ $0.condition == .absent }) else { return [] }
-        enter(.stopped, now: now)
+        phases.enter(.stopped, now: now)
         return [.becameStopped]
     }
 

@@ -33,11 +33,3 @@ package struct StageState: Hashable, Sendable {
         }
     }
 }
-
-/// When an instance was in a phase, as durations since the clock's fixed instant.
-package struct PhaseRecord: Hashable, Sendable {
-    package let phase: InstancePhase
-    package let startedAt: Duration
-    /// Nil while it lasts.
-    package internal(set) var endedAt: Duration?
-}

@@ -19,51 +19,43 @@ struct SelfTest {
     private static let question = "What is 2+2?"
     private static let answerTokenCountMax = 64
 
-    /// Stops at the first step that fails; an instance that it started is stopped again.
+    /// Stops at the first step that fails; an instance that it started is stopped again, and one that cannot be is a
+    /// step that failed.
     func run() async -> [Step] {
         var steps: [Step] = []
-        func note(_ name: String, _ body: () async throws -> String) async -> Bool {
-            var step = Step(name: name, passed: true, detail: "")
+        func take<Value>(_ name: String, _ body: () async throws -> (Value, String)) async -> Value? {
             do {
-                step.detail = try await body()
+                let (value, detail) = try await body()
+                steps.append(Step(name: name, passed: true, detail: detail))
+                show(steps[steps.count - 1])
+                return value
             } catch {
-                step = Step(name: name, passed: false, detail: (error as? ShoalError)?.message ?? "\(error)")
+                let problem = (error as? ShoalError)?.message ?? "\(error)"
+                steps.append(Step(name: name, passed: false, detail: problem))
+                show(steps[steps.count - 1])
+                return nil
             }
-            steps.append(step)
-            show(step)
-            return step.passed
         }
-        guard await note("discovery", { try await discovery() }) else { return steps }
-        guard await note("file", { try await file() }) else { return steps }
-        let known = Set(((try? await instances()) ?? []).map(\.id))
-        var instance: InstanceReport?
-        guard
-            await note(
-                "launch",
-                {
-                    let loaded = try await Loader(client: client, show: { _ in }, isInteractive: false).load(request)
-                    instance = loaded
-                    return "\(loaded.model) on \(loaded.engine.rawValue), head \(loaded.headName), "
-                        + SelfTest.times(loaded)
-                })
-        else {
-            await stop(except: known)
+        guard await take("discovery", { ((), try await discovery()) }) != nil else { return steps }
+        guard let known = await take("file", { (Set(try await instances().map(\.id)), try await file()) }) else {
             return steps
         }
-        if let instance {
-            var isGood = await note("load across every device", { try SelfTest.devices(instance) })
-            var answer: Answer?
-            if isGood {
-                isGood = await note("prompt") {
-                    let given = try await ask(instance)
-                    answer = given
-                    return "\(given.usage.prompt_tokens) tokens in"
-                }
-            }
-            if isGood, let answer { _ = await note("complete answer", { try answer.checked() }) }
-            await stop(except: known)
+        if let instance = await take("launch", { try await launch() }),
+            await take("load across every device", { ((), try SelfTest.devices(instance)) }) != nil,
+            let answer = await take("prompt", { try await ask(instance) })
+        {
+            _ = await take("complete answer") { ((), try answer.checked()) }
+        }
+        if let problem = await stop(except: known) {
+            _ = await take("clean up") { () -> ((), String) in throw problem }
         }
         return steps
+    }
+
+    private func launch() async throws -> (InstanceReport, String) {
+        let loaded = try await Loader(client: client, show: { _ in }, isInteractive: false).load(request)
+        let places = "\(loaded.model) on \(loaded.engine.rawValue), head \(loaded.headName)"
+        return (loaded, "\(places), \(SelfTest.times(loaded))")
     }
 
     private func discovery() async throws(ShoalError) -> String {
@@ -91,19 +83,25 @@ struct SelfTest {
         return all.filter { $0.model == plan.model }
     }
 
-    /// Nothing of the test stays behind, whatever became of it.
-    private func stop(except known: Set<InstanceID>) async {
-        for instance in (try? await instances()) ?? [] where !known.contains(instance.id) {
-            let _: InstanceReport? = try? await client.delete("/shoal/v1/instances/\(instance.id)")
+    /// Nothing of the test stays behind, whatever became of it. Returns what prevented that.
+    private func stop(except known: Set<InstanceID>) async -> ShoalError? {
+        do throws(ShoalError) {
+            for instance in try await instances() where !known.contains(instance.id) {
+                let _: InstanceReport = try await client.delete("/shoal/v1/instances/\(instance.id)")
+            }
+            return nil
+        } catch {
+            return error
         }
     }
 
-    private func ask(_ instance: InstanceReport) async throws(ShoalError) -> Answer {
-        try await client.post(
+    private func ask(_ instance: InstanceReport) async throws(ShoalError) -> (Answer, String) {
+        let answer: Answer = try await client.post(
             "/v1/chat/completions",
             Question(
                 model: instance.model, messages: [.init(role: "user", content: SelfTest.question)], temperature: 0,
                 max_tokens: SelfTest.answerTokenCountMax))
+        return (answer, "\(answer.usage.prompt_tokens) tokens in")
     }
 
     /// Every device must hold part of the model: a plan that nobody carried out is none.

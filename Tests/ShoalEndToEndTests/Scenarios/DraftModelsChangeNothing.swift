@@ -41,16 +41,7 @@ struct DraftModelsChangeNothing {
         _ model: String, _ prompt: String, _ fields: [String: Any], speculate: String, tokenCount: Int = 60,
         _ cluster: ClusterFixture
     ) async throws -> String {
-        var body: [String: Any] = [
-            "model": model, "max_tokens": tokenCount, "speculate": speculate,
-            "messages": [["role": "user", "content": prompt]],
-        ]
-        body.merge(fields) { _, new in new }
-        let (status, data) = try await cluster.send(
-            .POST, "/v1/chat/completions", to: cluster.nodes[0], body: JSONObject(body).text)
-        let answer = try JSONObject(data)
-        #expect(status == 200, "\(answer.text)")
-        return try #require(answer.string(["choices", 0, "message", "content"]))
+        try await cluster.chatAnswer(model, prompt, fields, speculate: speculate, tokenCount: tokenCount)
     }
 
     @Test("one of the same file: the same answers, also when its engine dies on the way")

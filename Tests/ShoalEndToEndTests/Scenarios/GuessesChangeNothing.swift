@@ -9,16 +9,9 @@ struct GuessesChangeNothing {
     private func answer(
         _ fields: [String: Any], speculate: String, _ cluster: ClusterFixture
     ) async throws -> String {
-        var body: [String: Any] = [
-            "model": TestFiles.referenceName, "max_tokens": 80, "speculate": speculate,
-            "messages": [["role": "user", "content": "Repeat exactly this text: \(Self.list)"]],
-        ]
-        body.merge(fields) { _, new in new }
-        let (status, data) = try await cluster.send(
-            .POST, "/v1/chat/completions", to: cluster.nodes[0], body: JSONObject(body).text)
-        let answer = try JSONObject(data)
-        #expect(status == 200, "\(answer.text)")
-        return try #require(answer.string(["choices", 0, "message", "content"]))
+        try await cluster.chatAnswer(
+            TestFiles.referenceName, "Repeat exactly this text: \(Self.list)", fields, speculate: speculate,
+            tokenCount: 80)
     }
 
     @Test("greedy, seeded and grammar-bound answers are the same with guesses and without, and guesses were right")

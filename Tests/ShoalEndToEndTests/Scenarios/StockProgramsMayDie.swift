@@ -176,17 +176,17 @@ struct StockProgramsMayDie {
         try await cluster.instance(id, from: cluster.nodes[0]).stages.reduce(0) { $0 + ($1.worker?.graphCount ?? 0) }
     }
 
-    /// The problem that the report shows while the instance recovers.
+    /// Why the given generation ended, as the report keeps it. Every generation that did not end well has a record.
     private func expectCause(
         _ deed: Deed, _ id: InstanceID, _ cluster: ClusterFixture, after generation: UInt32
     ) async throws {
-        var problem = ""
+        var cause: String?
         try await eventually("the cause of \(deed) is told") {
-            let report = try await cluster.instance(id, from: cluster.nodes[0])
-            if let told = report.problem { problem = told }
-            return !problem.isEmpty || report.generation > generation
+            let ends = try await cluster.instance(id, from: cluster.nodes[0]).phases.filter { $0.phase == .recovering }
+            cause = ends.dropFirst(Int(generation) - 1).first?.cause
+            return cause != nil
         }
-        #expect(deed.evidence.contains { problem.contains($0) }, "\(deed): \(problem)")
+        #expect(deed.evidence.contains { cause?.contains($0) == true }, "\(deed): \(cause ?? "")")
     }
 
     /// Ready, and computing: a process that was stopped only a moment ago does not show yet.

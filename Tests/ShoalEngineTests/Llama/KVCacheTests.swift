@@ -36,6 +36,65 @@ struct KVCacheTests {
         #expect(zip(original[0], expected[0]).allSatisfy { abs($0 - $1) < 1e-4 })
     }
 
+    @Test("a copy of the beginning goes on as a sequence that had only that")
+    func copyOfABeginning() async throws {
+        let control = try await TestPipeline.start(.family("llama"), cutAt: [3])
+        try await prefill(control, 0)
+        let removal = KVOperation.remove(Self.sequence(0), from: 5, to: .max)
+        let expected = try await next(control, 7, sequence: 0, at: 5, kvOperations: [removal])
+        let forked = try await TestPipeline.start(.family("llama"), cutAt: [3])
+        try await prefill(forked, 0)
+        let copy = KVOperation.copy(source: Self.sequence(0), destination: Self.sequence(2), from: 0, to: 5)
+        // The source may be overwritten in the same breath.
+        let operations = [copy, .removeAll(Self.sequence(0))]
+        let actual = try await next(forked, 7, sequence: 2, at: 5, kvOperations: operations)
+        #expect(largestDifference(expected, actual) == 0)
+    }
+
+    @Test("sequences in one micro-batch, neighbours or not, of any lengths and in any order, get what each gets alone")
+    func severalSequences() async throws {
+        let together = try await TestPipeline.start(.family("llama"), cutAt: [3])
+        var expected: [[Float]] = []
+        let order: [Int32] = [2, 0, 3, 1]
+        for sequence in order {
+            let alone = try await TestPipeline.start(.family("llama"), cutAt: [3])
+            let count = sequence == 3 ? 4 : 12
+            _ = try await alone.run(
+                TestPipeline.entries(Array(Self.prompt.prefix(count)), sequence: 0, from: 0, wantsOutput: false))
+            expected += try await next(alone, 20 + sequence, sequence: 0, at: Int32(count))
+        }
+        // Twelve tokens of each, four of one; then one of each, and last of two that are no neighbours.
+        let prompts = order.flatMap { sequence in
+            let tokens = Array(Self.prompt.prefix(sequence == 3 ? 4 : 12))
+            return TestPipeline.entries(tokens, sequence: sequence, from: 0, wantsOutput: false)
+        }
+        _ = try await together.run(prompts)
+        let latest = order.flatMap { sequence in
+            TestPipeline.entries(
+                [TokenID(rawValue: 20 + sequence)], sequence: sequence, from: sequence == 3 ? 4 : 12)
+        }
+        let actual = try await together.run(latest).logits
+        #expect(actual.count == expected.count)
+        for (one, other) in zip(actual, expected) {
+            let difference = zip(one, other).map { abs($0 - $1) }.max() ?? .infinity
+            #expect(difference < 1e-4)
+        }
+        let apart = [Int32(3), 1].flatMap { sequence in
+            TestPipeline.entries([TokenID(rawValue: 9)], sequence: sequence, from: sequence == 3 ? 5 : 13)
+        }
+        #expect(try await together.run(apart).logits.count == 2)
+    }
+
+    @Test("what other sequences hold changes not a bit of an answer")
+    func othersChangeNothing() async throws {
+        let alone = try await TestPipeline.start(.family("llama"), cutAt: [3])
+        try await prefill(alone, 1)
+        let expected = try await next(alone, 7, sequence: 1)
+        let crowded = try await TestPipeline.start(.family("llama"), cutAt: [3])
+        for sequence in [Int32(0), 2, 1] { try await prefill(crowded, sequence) }
+        #expect(largestDifference(expected, try await next(crowded, 7, sequence: 1)) == 0)
+    }
+
     @Test("a sequence that is shortened goes on as if the removed positions had never been")
     func removeShortens() async throws {
         let control = try await TestPipeline.start(.family("llama"), cutAt: [3])
@@ -93,12 +152,14 @@ struct KVCacheTests {
         let word = BatchEntry(
             sequence: Self.sequence(0), position: 12, token: TokenID(rawValue: 32000), wantsOutput: true)
         let copy = KVOperation.copy(source: Self.sequence(0), destination: Self.sequence(1), from: 0, to: 4)
+        let late = KVOperation.copy(source: Self.sequence(0), destination: Self.sequence(3), from: 2, to: 4)
         let removal = KVOperation.removeAll(Self.sequence(200))
         try await refuses(pipeline, .contextOverflow, "position 128 of sequence 0", [far])
         try await refuses(pipeline, .invalidRequest, "llama_decode returned -1", [gap])
         try await refuses(pipeline, .invalidRequest, "sequence 4", [stranger])
         try await refuses(pipeline, .invalidRequest, "token 32000", [word])
         try await refuses(pipeline, .invalidRequest, "sequence 1, which has 12 already", [], [copy])
+        try await refuses(pipeline, .invalidRequest, "copies begin at position 0", [], [late])
         try await refuses(pipeline, .invalidRequest, "sequence 200", [], [removal])
         let many = TestPipeline.entries(Array(repeating: token, count: 65), sequence: 2, from: 0)
         try await refuses(pipeline, .invalidRequest, "65 entries", many)

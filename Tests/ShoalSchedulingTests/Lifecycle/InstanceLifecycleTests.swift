@@ -86,7 +86,7 @@ struct InstanceStartTests {
         _ = fixture.lifecycle.start(now: .seconds(1))
         fixture.lifecycle.stageEngineStarted(0, generation: 1, now: .seconds(2))
         fixture.lifecycle.stageEngineStarted(1, generation: 1, now: .seconds(3))
-        let records = fixture.lifecycle.phaseRecords
+        let records = fixture.lifecycle.phases.records
         #expect(records.map(\.phase) == [.placing, .starting, .loading])
         #expect(records.map(\.startedAt) == [.zero, .seconds(1), .seconds(3)])
         #expect(records.map(\.endedAt) == [.seconds(1), .seconds(3), nil])
@@ -182,6 +182,8 @@ struct InstanceRecoveryTests {
         #expect(fixture.lifecycle.warmUpSucceeded(generation: 2, now: .seconds(3)) == [.becomeReady(generation: 2)])
         #expect(fixture.lifecycle.problem == nil)
         #expect(fixture.lifecycle.stages[1].problem == nil)
+        let recoveries = fixture.lifecycle.phases.reports.filter { $0.phase == .recovering }
+        #expect(recoveries.map(\.cause) == [LifecycleFixture.died.message])
     }
 
     @Test("stages lost together are one failure and one attempt")
@@ -328,7 +330,7 @@ struct InstanceRecoveryTests {
         configuration.phaseRecordCountMax = 4
         var fixture = LifecycleFixture(configuration: configuration)
         fixture.advance(to: .recovering)
-        #expect(fixture.lifecycle.phaseRecords.map(\.phase) == [.loading, .warming, .ready, .recovering])
+        #expect(fixture.lifecycle.phases.records.map(\.phase) == [.loading, .warming, .ready, .recovering])
     }
 }
 

@@ -44,7 +44,7 @@ struct HeadSchedulerSimulationTests {
         var acceptedTokenCount = 0
         var modelDraftedTokenCount = 0
         var modelAcceptedTokenCount = 0
-        for seed: UInt64 in 0..<60 {
+        for seed: UInt64 in 0..<80 {
             var simulation = HeadSimulation(seed: seed, faults: Self.schedules[3].faults)
             simulation.run(stepCount: 300)
             mixedBatchCount += simulation.mixedBatchCount
