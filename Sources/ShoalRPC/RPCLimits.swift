@@ -10,6 +10,8 @@ package enum RPCLimits {
     package static let deviceCountMax: UInt32 = 64
     /// Questions whose answers are kept, of all sessions of a worker together.
     package static let keptAnswerCountMax = 1024
+    /// Answers that were given before the rpc-server was asked; more are not guessed.
+    package static let uncheckedGuessCountMax = 256
     /// Replies that may be outstanding. llama-server waits for each one before it asks again.
     package static let pendingReplyCountMax = 1024
 }

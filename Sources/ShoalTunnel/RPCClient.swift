@@ -72,6 +72,7 @@ private final class InterviewHandler: ChannelInboundHandler {
     }
 
     func channelInactive(context: ChannelHandlerContext) {
+        if let facts = interview.factsSoFar { return answer.succeed(facts) }
         answer.fail(
             ShoalError(
                 .protocolViolation,

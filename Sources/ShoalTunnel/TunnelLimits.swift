@@ -22,6 +22,10 @@ package enum TunnelLimits {
     package static let closingDeadline = TimeAmount.seconds(5)
     /// How long a connection waits for llama-server's next session.
     package static let idlePeerDeadline = TimeAmount.seconds(3)
+    /// How long a connection that was opened ahead waits for llama-server, which reads its model's vocabulary first.
+    package static let warmPeerDeadline = TimeAmount.seconds(30)
+    /// How old an answer about free memory may be that is not the rpc-server's own.
+    package static let memoryAnswerAgeMax = Duration.seconds(10)
     /// Files that a library opens.
     package static let libraryFileCountMax = 512
 }

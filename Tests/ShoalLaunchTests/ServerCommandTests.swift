@@ -20,7 +20,7 @@ struct ServerCommandTests {
     ]
     private static let end = [
         "--ctx-size", "2048", "--parallel", "2", "--batch-size", "2048", "--ubatch-size", "512", "--threads", "4",
-        "--fit", "off", "--cache-ram", "0", "--log-verbosity", "4", "--no-ui", "--metrics",
+        "--fit", "off", "--cache-ram", "0", "--no-warmup", "--log-verbosity", "4", "--no-ui", "--metrics",
     ]
 
     private func line(_ middle: [String]) -> [String] { Self.begin + middle + Self.end }
@@ -132,6 +132,7 @@ struct ServerCommandTests {
         #expect(arguments.contains("--no-webui"))
         #expect(!arguments.contains("--fit"))
         #expect(!arguments.contains("--cache-ram"))
+        #expect(!arguments.contains("--no-warmup"))
         #expect(notes.contains { $0.contains("--alias") })
     }
 
@@ -199,6 +200,7 @@ extension ToolHelp {
             -m,    --model FNAME                    model path to load
             -v,    --verbose, --log-verbose         Set verbosity level to infinity (i.e. log all messages, useful for
             -lv,   --verbosity, --log-verbosity N   Set the verbosity threshold. Messages with a higher verbosity will
+            --warmup, --no-warmup                   whether to perform warmup with an empty run (default: enabled)
             -cram, --cache-ram N                    set the maximum cache size in MiB (default: 8192, -1 - no limit, 0 -
             -np,   --parallel N                     number of server slots (default: -1, -1 = auto)
             -mm,   --mmproj FILE                    path to a multimodal projector file. see tools/mtmd/README.md

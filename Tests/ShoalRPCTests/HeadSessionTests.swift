@@ -99,9 +99,9 @@ struct HeadSessionTests {
         #expect(question(buffer: 5) == nil)
     }
 
-    @Test("memory, buffers and data are asked for every time")
+    @Test("buffers and data are asked for every time")
     func neverKept() {
-        for command in [RPCCommand.getDeviceMemory, .allocBuffer, .bufferGetBase, .copyTensor] {
+        for command in [RPCCommand.allocBuffer, .bufferGetBase, .copyTensor] {
             guard case .exactly(let size) = command.requestSize else { continue }
             let request = RPCRequest(command, body: Array(repeating: 0, count: Int(size)))
             #expect(ProbeQuestion(request) == nil)

@@ -85,13 +85,48 @@ struct ServerInterviewTests {
             for byte in reply.dropLast() { #expect(try interview.received([byte]) == .wait) }
             #expect(try interview.received(reply.suffix(1)) == expected)
         }
-        let last = Requests.reply(LittleEndian.bytes(UInt64(7)) + LittleEndian.bytes(UInt64(8)))
-        let devices = [
+        #expect(interview.factsSoFar == nil)
+        var devices = [
             RPCServerFacts.Device(freeByteCount: 5, totalByteCount: 6),
             RPCServerFacts.Device(freeByteCount: 7, totalByteCount: 8),
         ]
-        #expect(try interview.received(last) == .done(RPCServerFacts(protocolVersion: "7.0.0", devices: devices)))
+        let alignment = RPCRequest(.getAlignment, body: [0, 0, 0, 0]).bytes
+        #expect(try interview.received(number(7, 8)) == .send(alignment))
+        #expect(interview.factsSoFar == RPCServerFacts(protocolVersion: "7.0.0", devices: devices))
+        // The first device pads rows, the second does not.
+        for (index, size) in [(0, 256), (1, 216)] as [(Int, UInt64)] {
+            let device = LittleEndian.bytes(UInt32(index))
+            #expect(try interview.received(number(32)) == .send(RPCRequest(.getMaxSize, body: device).bytes))
+            guard case .send(let question) = try interview.received(number(.max)) else { Issue.record(); return }
+            #expect(question[0] == RPCCommand.getAllocSize.rawValue)
+            #expect(Array(question[9..<13]) == device)
+            devices[index].alignment = 32
+            devices[index].maxByteCount = .max
+            devices[index].addsNoPadding = index == 1
+            let step = try interview.received(number(size))
+            if index == 0 {
+                #expect(step == .send(RPCRequest(.getAlignment, body: [1, 0, 0, 0]).bytes))
+            } else {
+                var facts = RPCServerFacts(protocolVersion: "7.0.0", devices: devices)
+                facts.hello = [7] + Array(repeating: 0, count: 27)
+                #expect(step == .done(facts))
+            }
+        }
     }
+
+    @Test("a server that answers what is asked in addition in another way is used as far as it was understood")
+    func additionalQuestions() throws {
+        var interview = ServerInterview()
+        for reply in [Requests.helloReply, Requests.reply([1, 0, 0, 0]), number(5, 6)] {
+            _ = try interview.received(reply)
+        }
+        let device = RPCServerFacts.Device(freeByteCount: 5, totalByteCount: 6)
+        let facts = RPCServerFacts(protocolVersion: "7.0.0", devices: [device])
+        #expect(try interview.received(Requests.reply([1, 2, 3])) == .done(facts))
+        #expect(ProbeAnswers(facts).count == 0)
+    }
+
+    private func number(_ numbers: UInt64...) -> [UInt8] { Requests.reply(numbers.flatMap { LittleEndian.bytes($0) }) }
 
     @Test("a server of another version, another kind, or without devices is refused in words")
     func refusals() {

@@ -15,6 +15,7 @@ struct SessionRunner {
     private(set) var toClient: [UInt8] = []
     private(set) var learned: [ProbeQuestion: [UInt8]] = [:]
     private(set) var failures: [String] = []
+    private(set) var memoryChangeCount = 0
     private var collected: [UInt8] = []
 
     init(index: TensorIndex = TensorIndex(headers: []), answers: ProbeAnswers = ProbeAnswers()) {
@@ -57,6 +58,7 @@ struct SessionRunner {
             case .answer(let bytes): toClient += bytes
             case .answerInput(let count): toClient += take(count)
             case .learned(let question, let answer): learned[question] = answer
+            case .memoryChanges: memoryChangeCount += 1
             case .fail(let reason): failures.append(reason)
             }
         }

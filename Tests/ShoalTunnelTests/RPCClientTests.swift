@@ -21,9 +21,11 @@ struct RPCClientTests {
         let tunnel = try await Tunnel.start(to: server.port, model: TestFiles.testModel("llama"), files: [])
         let carried = try await facts(tunnel.head.port)
         #expect(carried.devices.map(\.totalByteCount) == direct.devices.map(\.totalByteCount))
-        // HELLO and DEVICE_COUNT are known now; the memory is asked for again.
+        // All but the memory is known now.
         _ = try await facts(tunnel.head.port)
-        #expect(tunnel.head.counters.answeredLocally == [.hello: 1, .deviceCount: 1])
+        #expect(
+            tunnel.head.counters.answeredLocally
+                == [.hello: 1, .deviceCount: 1, .getAlignment: 1, .getMaxSize: 1, .getAllocSize: 1])
         await tunnel.close()
     }
 

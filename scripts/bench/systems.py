@@ -192,11 +192,12 @@ class Shoal(System):
         links, self.apis = free_ports(count), free_ports(count)
         self.emulator = Emulator(self.processes, self.link, links)
         key = secrets.token_hex(32)
+        folders = [tempfile.mkdtemp(dir=self.settings.folder) for _ in range(count)]
         for index in range(count):
             outside = [self.emulator.ports[port] for port in links]
             command = [
                 self.settings.shoal, "serve", "--name", f"n{index}",
-                "--data", tempfile.mkdtemp(dir=self.settings.folder),
+                "--data", folders[index],
                 "--api", f"127.0.0.1:{self.apis[index]}", "--link", f"127.0.0.1:{links[index]}",
                 "--advertise", f"127.0.0.1:{outside[index]}", "--discovery", "off", "--threads", 1,
                 "--log-level", "warning"]
@@ -207,6 +208,9 @@ class Shoal(System):
         # With llama.cpp's programs the head, which was asked, computes nothing, as in stock RPC.
         self.port = self.apis[-1 if self.engine == "rpc" else self.stage_count - 1]
         self.wait_until("a cluster of all nodes", lambda: self.connected_count() == count)
+        # A new node measures itself for some seconds, once; what is compared with it has nothing to do meanwhile either.
+        self.wait_until("the measured speed of all nodes", lambda: all(
+            os.path.exists(os.path.join(folder, "speed.json")) for folder in folders))
         body = {"model": self.settings.model, "contextTokenCount": CONTEXT, "sequenceCountMax": SEQUENCES}
         body["layers"] = self.placement()
         body["engine"] = self.engine

@@ -20,13 +20,16 @@ struct ErrorMiddleware: RouterMiddleware {
                     "request failed",
                     metadata: ["http.path": "\(request.uri.path)", "error.code": "\(failure.error.code)"])
             }
-            return ErrorMiddleware.response(to: failure, request: request)
+            var response = ErrorMiddleware.response(to: failure, request: request)
+            if error is SpentConnectionError { response.headers[.connection] = "close" }
+            return response
         }
     }
 
     /// The failure in the gateway's words.
     static func requestError(_ error: any Error, path: String) -> RequestError {
         switch error {
+        case let error as SpentConnectionError: requestError(error.cause, path: path)
         case let error as RequestError: error
         case let error as ShoalError:
             RequestError(error, param: error.code == .modelNotFound ? "model" : nil)

@@ -16,6 +16,12 @@ struct RequestError: Error, Equatable {
     }
 }
 
+/// A failure after the connection was watched for the client's going, which consumes what follows the request: it
+/// cannot be used again.
+struct SpentConnectionError: Error {
+    var cause: any Error
+}
+
 extension ShoalError.Code {
     /// The request body is longer than `Limits.requestBodyByteCountMax`.
     static let requestTooLarge = ShoalError.Code(rawValue: "request_too_large")

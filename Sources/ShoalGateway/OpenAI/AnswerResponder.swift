@@ -34,16 +34,20 @@ struct AnswerResponder: Sendable {
     ) async throws -> Response {
         var totals = totals
         var collected = Array(repeating: CollectedAnswer(), count: count)
-        try await answers.forEachEvent(of: request) { index, event in
-            switch event {
-            case .started: break
-            case .text(let text, _): collected[index].text += text
-            case .finished(let reason, let usage):
-                collected[index].finishReason = reason
-                collected[index].usage = usage
-                totals.add(usage, answer: index)
-            case .failed(let error): throw error
+        do {
+            try await answers.forEachEvent(of: request) { index, event in
+                switch event {
+                case .started: break
+                case .text(let text, _): collected[index].text += text
+                case .finished(let reason, let usage):
+                    collected[index].finishReason = reason
+                    collected[index].usage = usage
+                    totals.add(usage, answer: index)
+                case .failed(let error): throw error
+                }
             }
+        } catch {
+            throw SpentConnectionError(cause: error)
         }
         return .json(envelope.whole(collected, totals), headers: headers)
     }

@@ -40,11 +40,17 @@ struct ServerProxy: Sendable {
         let outgoing = Outgoing(
             method: request.method.rawValue, target: path + query, headers: Self.forwarded(request.headers),
             body: body)
+        // Most refusals: the connection can be used again.
+        let ready = try require(ready: instance)
         let watched = request
-        let (begun, attempts) = try await watched.body.consumeWithCancellationOnInboundClose { _ in
-            try await begin(outgoing, instance)
+        do {
+            let (begun, attempts) = try await watched.body.consumeWithCancellationOnInboundClose { _ in
+                try await begin(outgoing, ready)
+            }
+            return response(begun, attempts, ready)
+        } catch {
+            throw SpentConnectionError(cause: error)
         }
-        return response(begun, attempts, instance)
     }
 
     // MARK: Before the client has seen anything
@@ -57,7 +63,7 @@ struct ServerProxy: Sendable {
     }
 
     private func begin(_ outgoing: Outgoing, _ instance: InstanceReport) async throws -> (Begun, attempts: Int) {
-        var instance = try require(ready: instance)
+        var instance = instance
         var attempt = 1
         while true {
             do {

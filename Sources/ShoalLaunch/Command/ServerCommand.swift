@@ -138,6 +138,8 @@ package struct ServerCommand: Hashable, Sendable {
         if line.help.options.contains("--fit") { line.want(["--fit"], "off") }
         // Saved prompts would be read back from the workers, and reading has aborted (llama.cpp #26529).
         if line.help.options.contains("--cache-ram") { line.want(["--cache-ram"], "0") }
+        // The first token, which readiness waits for, warms up as well.
+        if line.help.options.contains("--no-warmup") { line.flag(["--no-warmup"]) }
         if let loadMode {
             if line.help.options.contains("--load-mode") {
                 line.want(["--load-mode"], loadMode)

@@ -53,6 +53,8 @@ package struct LaunchProof: Hashable, Sendable {
     /// Whether a poll of /health is worth its while now, whatever the schedule says.
     package var suggestsHealth: Bool { steps.contains(.modelLoaded) && !steps.contains(.healthy) }
 
+    package var isHealthy: Bool { steps.contains(.healthy) }
+
     /// Planned devices on which no part of the model was seen.
     package var devicesWithoutModel: [Device] { devices.filter { (modelBytes(on: $0) ?? .zero) == .zero } }
 

@@ -3,6 +3,12 @@ import ShoalEngine
 import ShoalLaunch
 import Synchronization
 
+#if canImport(FoundationEssentials)
+    import FoundationEssentials
+#else
+    import Foundation
+#endif
+
 /// Where llama.cpp's programs are on this machine.
 package struct LlamaToolPaths: Sendable, Hashable {
     package var server: String
@@ -36,7 +42,9 @@ actor LlamaTools {
 
     init(paths: LlamaToolPaths) {
         self.paths = paths
-        environment = Self.environment(from: EngineEnvironment.inherited())
+        // Without the huge pages of our own engine: these programs clear the whole KV cache while they load, and making
+        // room for huge pages takes longer than that on a machine whose memory is in pieces.
+        environment = Self.environment(from: EngineEnvironment.allowed(from: ProcessInfo.processInfo.environment))
     }
 
     /// Throws `engineLost` when a program is missing or does not run; the next call asks again.

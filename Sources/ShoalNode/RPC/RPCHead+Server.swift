@@ -126,6 +126,8 @@ extension RPCHead {
             explain("llama-server said", ["failure": "\(failure.rawValue)", "line": "\(words)"])
         }
         guard proof.saw(line) else { return }
+        // Not at the next turn of the schedule: nobody else waits for it.
+        if line == .modelLoaded || line == .listening { run { await $0.checkHealth(launch) } }
         let phase: InstancePhase =
             switch line {
             case .device: .handshaking
@@ -146,14 +148,22 @@ extension RPCHead {
             let isDue = now - lastPoll >= HealthSchedule.interval(elapsed: now - begin)
             if isDue || proof.suggestsHealth {
                 lastPoll = now
-                if await server.client.isHealthy() {
-                    proof.saw(.healthy)
-                    return await prove(server)
-                }
+                await checkHealth(server.launch)
             }
+            guard !proof.isHealthy else { return }
             // Cancellation ends the instance, and with it the server and this loop.
             try? await Task.sleep(for: .milliseconds(50))
         }
+    }
+
+    private func checkHealth(_ launch: Int) async {
+        guard let server, server.launch == launch, lifecycle.phase.isLaunch, await server.client.isHealthy() else {
+            return
+        }
+        // The log and the schedule may both have asked.
+        guard self.server?.launch == launch, !proof.isHealthy else { return }
+        proof.saw(.healthy)
+        await prove(server)
     }
 
     private func prove(_ server: RunningServer) async {

@@ -18,6 +18,8 @@ extension RPCHead {
         let index = remoteStages[worker]
         let stage = order.stages[index]
         nodesToRelease.insert(stage.node)
+        // A connection that waits for llama-server would keep the worker from being asked.
+        tunnels[worker]?.coolDown()
         let assignment = RPCWorkerAssignment(
             instance: order.id, generation: generation, stage: index, model: order.model, head: node.id,
             foreignAddress: rpc.foreignAddresses[index], mustRestart: mustRestart.remove(worker) != nil)
@@ -31,12 +33,21 @@ extension RPCHead {
             prepared[worker] = ready
             try await requireSameBuild(ready, worker)
             try requireDevices(ready, worker)
+            await warmUp(worker, ready)
+            guard generation == lifecycle.generation else { return }
             perform(lifecycle.workerPrepared(worker, generation: generation, now: now))
         } catch {
             perform(
                 lifecycle.workerFailed(
                     worker, generation: generation, error: error.during(workerName(worker)), now: now))
         }
+    }
+
+    /// Whatever llama-server will need of the tunnel, while nobody waits for it. A failure is the launch's to tell.
+    private func warmUp(_ worker: Int, _ ready: RPCWorkerPrepared) async {
+        guard let tunnel = try? await tunnel(to: worker) else { return }
+        tunnel.prime(ready.facts, serverNumber: ready.serverNumber)
+        tunnel.warmUp()
     }
 
     /// Two builds of one protocol version may still compute differently, or crash on each other's graphs.

@@ -1,4 +1,5 @@
 package import ShoalCore
+package import ShoalRPC
 
 /// The part of an instance order that only the rpc engine has.
 package struct RPCOrder: Sendable, Codable, Hashable {
@@ -49,6 +50,10 @@ package struct RPCWorkerPrepared: Sendable, Codable, Hashable {
     package var hasModel: Bool
     /// Processes started for this stage after the first one.
     package var restartCount: Int
+    /// What it answered just now, for llama-server's questions.
+    package var facts: RPCServerFacts
+    /// Of its process: another one may have other answers.
+    package var serverNumber: UInt64
 }
 
 /// What a worker looks like now, as its node sees it.

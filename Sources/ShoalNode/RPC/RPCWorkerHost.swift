@@ -45,7 +45,8 @@ actor RPCWorkerHost {
     private static let startAttemptCountMax = 3
     private static let startDeadline = Duration.seconds(30)
     private static let probeDeadline = Duration.seconds(3)
-    private static let probePause = Duration.milliseconds(30)
+    /// A refused connection on loopback costs next to nothing, and a program starts within tens of milliseconds.
+    private static let probePause = Duration.milliseconds(5)
     /// How long the session of an llama-server that ended may take to end here.
     private static let sessionEndDeadline = Duration.seconds(5)
 
@@ -128,7 +129,8 @@ actor RPCWorkerHost {
                 let ready = RPCWorkerPrepared(
                     processID: process?.processID, protocolVersion: facts.protocolVersion,
                     devices: facts.devices.map(RPCWorkerReport.Device.init), build: build?.description,
-                    address: environment.linkAddress, hasModel: path != nil, restartCount: max(0, processCount - 1))
+                    address: environment.linkAddress, hasModel: path != nil, restartCount: max(0, processCount - 1),
+                    facts: facts, serverNumber: tunnel.serverNumber)
                 self.tunnel = tunnel
                 prepared = ready
                 return ready
@@ -254,7 +256,7 @@ actor RPCWorkerHost {
         return RPCWorkerPrepared(
             processID: nil, protocolVersion: facts.protocolVersion,
             devices: facts.devices.map(RPCWorkerReport.Device.init), build: nil, address: address,
-            hasModel: path != nil, restartCount: 0)
+            hasModel: path != nil, restartCount: 0, facts: facts, serverNumber: tunnel.serverNumber)
     }
 
     // MARK: What both need
@@ -279,6 +281,7 @@ actor RPCWorkerHost {
     private func update(_ old: RPCWorkerPrepared, with facts: RPCServerFacts) -> RPCWorkerPrepared {
         var new = old
         new.devices = facts.devices.map(RPCWorkerReport.Device.init)
+        new.facts = facts
         prepared = new
         return new
     }

@@ -20,6 +20,8 @@ package struct HeadSession: Sendable {
         case answerInput(Int)
         /// Worth keeping for later sessions.
         case learned(ProbeQuestion, answer: [UInt8])
+        /// Something else than a question goes to the rpc-server: what its devices have free may change.
+        case memoryChanges
         /// The two sides disagree with what this session was told; nothing sensible can follow.
         case fail(String)
     }
@@ -29,8 +31,18 @@ package struct HeadSession: Sendable {
         case remote(RPCRequest, ProbeQuestion?)
         /// Comes from the rpc-server, and llama-server has had it already.
         case swallowed(equalTo: [UInt8])
+        /// Comes from the rpc-server, and llama-server has had what was taken for it.
+        case guessed(UncheckedGuess)
         /// Ours, waiting for its turn.
         case local([UInt8])
+
+        /// Whether llama-server has had its answer.
+        var isAnswered: Bool {
+            switch self {
+            case .swallowed, .guessed: true
+            case .remote, .local: false
+            }
+        }
     }
 
     private let index: TensorIndex
@@ -43,6 +55,8 @@ package struct HeadSession: Sendable {
     private var heldHello: RPCRequest?
     /// Whether the rpc-server had its HELLO in a session before.
     private var isGreeted: Bool
+    /// The rpc-server is asked before it gets anything else.
+    private var guesses: [UncheckedGuess] = []
     private var allocatedByteCount = 0
     package private(set) var traffic = RPCTraffic()
 
@@ -72,6 +86,23 @@ package struct HeadSession: Sendable {
     package var awaitsReply: Bool {
         pending.contains { if case .remote = $0 { true } else { false } }
     }
+
+    /// Guesses that earlier sessions made: no answer of the rpc-server reaches llama-server before they are checked.
+    /// False when they cannot be, in which case the session must end.
+    package mutating func adopt(_ earlier: [UncheckedGuess]) -> Bool {
+        guard !earlier.isEmpty else { return true }
+        guesses = earlier + guesses
+        return !parser.isPassThrough
+    }
+
+    /// Guesses that the rpc-server was not asked about; a later session must be.
+    package mutating func takeUncheckedGuesses() -> [UncheckedGuess] {
+        defer { guesses = [] }
+        return guesses
+    }
+
+    /// What the devices have free is not what it was.
+    package mutating func forgetMemory() { answers.forgetMemory() }
 
     /// The rpc-server is another process than the one that the answers came from.
     package mutating func forgetAnswers() {
@@ -118,6 +149,14 @@ package struct HeadSession: Sendable {
             if request.command == .hello { heldHello = request.withoutCapabilities }
             return answerHere(request, answer, &actions)
         }
+        if let question, guesses.count < RPCLimits.uncheckedGuessCountMax, let guess = answers.guess(question) {
+            guesses.append(UncheckedGuess(request: request, question: question, answer: guess))
+            return answerHere(request, guess, &actions)
+        }
+        if question == nil {
+            answers.forgetMemory()
+            actions.append(.memoryChanges)
+        }
         switch request.command {
         case .setTensorHash: answerHere(request, [0], &actions)
         case .setTensor: handleSetTensor(request, &actions)
@@ -129,7 +168,7 @@ package struct HeadSession: Sendable {
     private mutating func answerHere(_ request: RPCRequest, _ body: [UInt8], _ actions: inout [Action]) {
         traffic.answeredLocally[request.command, default: 0] += 1
         let reply = LittleEndian.bytes(UInt64(body.count)) + body
-        if pending.isEmpty {
+        if pending.allSatisfy(\.isAnswered) {
             actions.append(.answer(reply))
         } else {
             wait(for: .local(reply), &actions)
@@ -139,7 +178,7 @@ package struct HeadSession: Sendable {
     private mutating func forward(_ request: RPCRequest, _ question: ProbeQuestion?, _ actions: inout [Action]) {
         send(request.bytes, &actions)
         guard let byteCount = request.replyByteCount else { return }
-        wait(for: .remote(request, question), &actions)
+        wait(for: .remote(request, question?.isLasting == true ? question : nil), &actions)
         if byteCount > RPCLimits.tensorByteCountMax { beginPassThrough(&actions) }
     }
 
@@ -165,7 +204,7 @@ package struct HeadSession: Sendable {
         weight = write.isComplete ? nil : write
     }
 
-    /// Everything for the rpc-server goes through here, so that it sees the HELLO first.
+    /// Everything for the rpc-server goes through here, so that it sees the HELLO first, and then what was guessed.
     private mutating func send(_ bytes: [UInt8], _ actions: inout [Action]) {
         if let hello = heldHello, !isGreeted {
             heldHello = nil
@@ -173,6 +212,10 @@ package struct HeadSession: Sendable {
             if let answer = answers[.hello] {
                 pending.insert(.swallowed(equalTo: LittleEndian.bytes(UInt64(answer.count)) + answer), at: 0)
             }
+        }
+        for guess in takeUncheckedGuesses() {
+            actions.append(.send(guess.request.bytes))
+            pending.append(.guessed(guess))
         }
         if !bytes.isEmpty { actions.append(.send(bytes)) }
     }
@@ -183,7 +226,7 @@ package struct HeadSession: Sendable {
     package mutating func replied(_ input: UnsafeRawBufferPointer, _ actions: inout [Action]) -> Int {
         guard !parser.isPassThrough else {
             // A HELLO that llama-server knows nothing of may still be unanswered.
-            guard case .swallowed = pending.first else {
+            guard pending.first?.isAnswered == true else {
                 if !input.isEmpty { actions.append(.answerInput(input.count)) }
                 return input.count
             }
@@ -211,6 +254,7 @@ package struct HeadSession: Sendable {
         switch pending.first {
         case nil, .local: nil
         case .swallowed(let reply): .init(byteCount: UInt64(reply.count) - 8, isStreamed: false)
+        case .guessed(let guess): .init(byteCount: UInt64(guess.answer.count), isStreamed: false)
         case .remote(let request, _):
             request.replyByteCount.map { .init(byteCount: $0, isStreamed: request.command == .getTensor) }
         }
@@ -223,11 +267,23 @@ package struct HeadSession: Sendable {
             if bytes != expected {
                 actions.append(.fail("the rpc-server is another one than before: its HELLO has changed"))
             }
+        case .guessed(let guess): check(guess, Array(bytes.dropFirst(8)), &actions)
         case .remote(let request, let question):
             let reply = isLast ? handleRemote(bytes, request, question, &actions) : bytes
             actions.append(.answer(reply))
         }
         if isLast { finishReply(&actions) }
+    }
+
+    private mutating func check(_ guess: UncheckedGuess, _ answer: [UInt8], _ actions: inout [Action]) {
+        answers.keep(answer, to: guess.question)
+        // Also a wrong one: the next launch knows better.
+        actions.append(.learned(guess.question, answer: answer))
+        guard answer != guess.answer else { return }
+        actions.append(
+            .fail(
+                "the rpc-server needs another size for a tensor than was guessed; llama-server must start again, and "
+                    + "will be told the right one"))
     }
 
     /// Returns the reply as llama-server gets it.
@@ -278,9 +334,13 @@ package struct HeadSession: Sendable {
 
     /// Nobody will say any more when the turn of an answer has come.
     private mutating func endUnderstanding(_ actions: inout [Action]) {
-        let swallowed = pending.prefix { if case .swallowed = $0 { true } else { false } }
+        if !guesses.isEmpty { send([], &actions) }
+        let swallowed = pending.prefix(while: \.isAnswered)
         if swallowed.isEmpty { actions.append(.answer(reader.takePartial())) }
         for case .local(let reply) in pending { actions.append(.answer(reply)) }
+        if pending.dropFirst(swallowed.count).contains(where: \.isAnswered) {
+            actions.append(.fail("the stream cannot be followed any more, and a guess was not checked yet"))
+        }
         pending = Array(swallowed)
     }
 }

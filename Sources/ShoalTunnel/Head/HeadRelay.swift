@@ -38,6 +38,8 @@ final class HeadRelay: StreamOwner {
     private var actions: [HeadSession.Action] = []
     private var counters = TunnelCounters()
     private var graphComputeCount = 0
+    /// What is known of memory is not true any longer.
+    private var memoryDeadline: ContinuousClock.Instant?
     /// The connection is of an earlier session, and nothing was sent on it yet.
     private var isUnused = false
     private var isOver = false
@@ -51,7 +53,8 @@ final class HeadRelay: StreamOwner {
         self.idlePeer = idlePeer
         self.ledger = ledger
         self.openPeer = openPeer
-        let answers = known.answers
+        let (answers, memoryDeadline) = known.answers(now: .now)
+        self.memoryDeadline = memoryDeadline
         let idle = idlePeer.take()
         let isGreeted = idle != nil && answers[.hello] != nil
         session = HeadSession(index: index, answers: answers, isGreeted: isGreeted)
@@ -116,6 +119,10 @@ final class HeadRelay: StreamOwner {
     // MARK: From llama-server to the worker
 
     private func fromClient(_ bytes: ByteBuffer) {
+        forgetOldMemory()
+        guard session.adopt(known.takeGuesses()) else {
+            return end(because: ShoalError(.protocolViolation, "a guess cannot be checked any more"))
+        }
         bytes.withUnsafeReadableBytes { input in
             var rest = input
             // Ends: every turn takes input, but for the last one.
@@ -127,7 +134,14 @@ final class HeadRelay: StreamOwner {
                 rest = UnsafeRawBufferPointer(rebasing: rest[count...])
             }
         }
+        known.leave(session.takeUncheckedGuesses())
         noteGraphs()
+    }
+
+    private func forgetOldMemory() {
+        guard let deadline = memoryDeadline, .now >= deadline else { return }
+        memoryDeadline = nil
+        session.forgetMemory()
     }
 
     /// `input` is what the actions speak of.
@@ -149,6 +163,7 @@ final class HeadRelay: StreamOwner {
             case .answer(let bytes): answer(bytes)
             case .answerInput(let count): answer(take(count))
             case .learned(let question, let reply): known.learn(reply, to: question)
+            case .memoryChanges: known.forgetMemory()
             case .fail(let reason): end(because: ShoalError(.protocolViolation, reason))
             }
         }
@@ -203,7 +218,9 @@ final class HeadRelay: StreamOwner {
         peer = .opening
         counters.connectedSessionCount = 1
         let relay = NIOLoopBound(self, eventLoop: client.eventLoop)
-        openPeer().whenComplete { relay.value.opened($0) }
+        let opening = openPeer()
+        // Never at once, in the middle of what is being written: it may be open already.
+        client.eventLoop.execute { opening.whenComplete { relay.value.opened($0) } }
     }
 
     /// The connection that an earlier session left is gone; llama-server need not know.

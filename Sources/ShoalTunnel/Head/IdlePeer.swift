@@ -7,6 +7,9 @@ internal import NIOCore
 final class IdlePeer {
     private var idle: (channel: any Channel, handler: StreamHandler<HeadRelay>)?
     private var deadline: Scheduled<Void>?
+    /// Opened ahead; nothing was sent on it.
+    private var warm: EventLoopFuture<PeerStream>?
+    private var warmDeadline: Scheduled<Void>?
     private var isClosed = false
 
     /// Takes a connection that is between two requests. Its handler has no owner.
@@ -27,8 +30,29 @@ final class IdlePeer {
         return idle.flatMap { $0.channel.isActive ? $0 : nil }
     }
 
+    /// Keeps a connection that is being opened for the first session that needs one.
+    func warmUp(_ opening: EventLoopFuture<PeerStream>) {
+        coolDown()
+        guard !isClosed else { return opening.whenSuccess { $0.channel.close(promise: nil) } }
+        warm = opening
+        let me = NIOLoopBound(self, eventLoop: opening.eventLoop)
+        warmDeadline = opening.eventLoop.scheduleTask(in: TunnelLimits.warmPeerDeadline) { me.value.coolDown() }
+    }
+
+    func takeWarm() -> EventLoopFuture<PeerStream>? {
+        warmDeadline?.cancel()
+        defer { warm = nil }
+        return warm
+    }
+
+    /// Closes what waits: the rpc-server is free for others.
+    func coolDown() {
+        take()?.channel.close(promise: nil)
+        takeWarm()?.whenSuccess { $0.channel.close(promise: nil) }
+    }
+
     func close() {
         isClosed = true
-        take()?.channel.close(promise: nil)
+        coolDown()
     }
 }

@@ -3,7 +3,7 @@ package import NIOCore
 internal import NIOPosix
 package import ShoalCore
 internal import ShoalModel
-internal import ShoalRPC
+package import ShoalRPC
 
 /// The head's end of the tunnel to one worker: listens on loopback for llama-server, as if it were the rpc-server.
 ///
@@ -31,12 +31,19 @@ package final class TunnelHeadEnd: Sendable {
     private let channel: any Channel
     private let ledger: SessionLedger
     private let idlePeer: NIOLoopBoundBox<IdlePeer>
+    private let known: KnownServer
+    private let openPeer: @Sendable () -> EventLoopFuture<PeerStream>
 
-    private init(channel: any Channel, port: Int, ledger: SessionLedger, idlePeer: NIOLoopBoundBox<IdlePeer>) {
+    private init(
+        channel: any Channel, port: Int, ledger: SessionLedger, idlePeer: NIOLoopBoundBox<IdlePeer>,
+        known: KnownServer, openPeer: @escaping @Sendable () -> EventLoopFuture<PeerStream>
+    ) {
         self.channel = channel
         self.port = port
         self.ledger = ledger
         self.idlePeer = idlePeer
+        self.known = known
+        self.openPeer = openPeer
     }
 
     /// Reads the model's headers and listens. Throws `fileUnreadable`, `malformedModel`, `addressUnusable`.
@@ -47,6 +54,10 @@ package final class TunnelHeadEnd: Sendable {
         let ledger = SessionLedger()
         let known = KnownServer()
         let idlePeer = NIOLoopBoundBox.makeBoxSendingValue(IdlePeer(), eventLoop: eventLoop)
+        // Nobody cancels it: `openPeer` has a deadline, and what it opens too late is closed.
+        let open: @Sendable () -> EventLoopFuture<PeerStream> = {
+            eventLoop.makeFutureWithTask { try await openPeer() }
+        }
         let bootstrap = ServerBootstrap(group: eventLoop)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
@@ -60,8 +71,7 @@ package final class TunnelHeadEnd: Sendable {
                     let relay = HeadRelay(
                         client: channel, index: index, known: known, idlePeer: idlePeer.value, ledger: ledger
                     ) {
-                        // Nobody cancels it: `openPeer` has a deadline, and what it opens too late is closed.
-                        eventLoop.makeFutureWithTask { try await openPeer() }
+                        Self.whole(idlePeer.value.takeWarm(), or: open)
                     }
                     try relay.start()
                 }
@@ -72,11 +82,27 @@ package final class TunnelHeadEnd: Sendable {
                 throw ShoalError(.addressUnusable, "a listening socket without a port")
             }
             logger.debug("a tunnel's head end listens", metadata: ["rpc.port": "\(port)"])
-            return TunnelHeadEnd(channel: channel, port: port, ledger: ledger, idlePeer: idlePeer)
+            return TunnelHeadEnd(
+                channel: channel, port: port, ledger: ledger, idlePeer: idlePeer, known: known, openPeer: open)
         } catch {
             throw ShoalError(.addressUnusable, "cannot listen for llama-server on loopback: \(error)")
         }
     }
+
+    /// What the worker's own node has just learned from the rpc-server, and the number of its process: llama-server's
+    /// questions about that are answered here, those about memory for `TunnelLimits.memoryAnswerAgeMax`.
+    package func prime(_ facts: RPCServerFacts, serverNumber: UInt64) {
+        known.prime(facts, serverNumber: serverNumber, now: .now)
+    }
+
+    /// Opens the connection that llama-server's first real request will need. Until `coolDown`, or for
+    /// `TunnelLimits.warmPeerDeadline`, the rpc-server is in a session.
+    package func warmUp() {
+        channel.eventLoop.execute { [idlePeer, openPeer] in idlePeer.value.warmUp(openPeer()) }
+    }
+
+    /// Closes connections that wait for llama-server.
+    package func coolDown() { channel.eventLoop.execute { [idlePeer] in idlePeer.value.coolDown() } }
 
     /// All sessions so far. Any thread.
     package var counters: TunnelCounters { ledger.counters }
@@ -87,6 +113,15 @@ package final class TunnelHeadEnd: Sendable {
         channel.eventLoop.execute { [idlePeer] in idlePeer.value.close() }
         // Closing fails only when the channel is closed already, which is what is wanted.
         try? await channel.close()
+    }
+
+    /// The connection that was opened ahead, or another one when that was lost.
+    private static func whole(
+        _ warm: EventLoopFuture<PeerStream>?, or open: @escaping @Sendable () -> EventLoopFuture<PeerStream>
+    ) -> EventLoopFuture<PeerStream> {
+        guard let warm else { return open() }
+        return warm.flatMap { $0.channel.isActive ? warm.eventLoop.makeSucceededFuture($0) : open() }
+            .flatMapError { _ in open() }
     }
 
     private static func readIndex(_ paths: [String]) async throws(ShoalError) -> TensorIndex {

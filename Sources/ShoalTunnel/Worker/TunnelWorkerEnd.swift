@@ -51,6 +51,9 @@ package final class TunnelWorkerEnd: Sendable {
         logger.debug("a tunnel session ended", metadata: ["rpc.port": "\(configuration.rpcServerPort)"])
     }
 
+    /// Of the process that it stands before.
+    package var serverNumber: UInt64 { configuration.serverNumber }
+
     /// All sessions so far. Any thread.
     package var counters: TunnelCounters { ledger.counters }
 
