@@ -48,6 +48,12 @@ void shoal_virtual_file_close(shoal_virtual_file * file);
 /// Starts a detached thread of 8 MiB of stack that calls `run(context)`. False when the system gives none.
 bool shoal_thread_start(void (* run)(void * context), void * context);
 
+// MARK: - Memory (pages.c)
+
+/// Whether the kernel may back memory that the process touches from now on with huge pages, where it was asked to.
+/// A hint: systems without it ignore it.
+void shoal_allow_huge_pages(bool are_allowed);
+
 // MARK: - libllama behind a guard (decode_shim.cpp)
 
 /// Sends libllama's and common's log lines of warnings and errors to stderr. Once per process, before any other call.

@@ -32,11 +32,6 @@ extension HeadService {
     }
 
     private func connectStages(_ generation: UInt32) async throws(ShoalError) {
-        let limits = node.configuration.limits
-        for stage in order.stages.dropLast() {
-            _ = try await node.ask(
-                stage.node, .connectStage(order.id, generation: generation), deadline: limits.requestDeadline)
-        }
         guard let stage = await node.stages[order.id] else {
             throw ShoalError(.internal, "the head's own stage is not loaded")
         }
@@ -44,12 +39,38 @@ extension HeadService {
         await stage.deliverOutputs { [weak self] frame in self?.assumeIsolated { $0.receive(frame) } }
         closeFirstStageLink()
         guard order.stages.count > 1 else { return }
+        // All at once: each connection takes several round trips.
+        async let problem = problemConnectingStages(generation)
         let link = try await node.dialStage(
             on: order.stages[0].node, instance: order.id, generation: generation, boundary: 0)
+        if let problem = await problem {
+            link.close(because: nil)
+            throw problem
+        }
         guard generation == lifecycle.generation else { return link.close(because: nil) }
         firstStageLink = link
         link.start(FirstStageLinkReceiver(head: self, generation: generation))
         startPings()
+    }
+
+    /// Tells every stage to connect with the next one; nil when all have.
+    private func problemConnectingStages(_ generation: UInt32) async -> ShoalError? {
+        let limits = node.configuration.limits
+        return await withTaskGroup(of: ShoalError?.self) { [node, order] group in
+            for stage in order.stages.dropLast() {
+                group.addTask {
+                    do throws(ShoalError) {
+                        _ = try await node.ask(
+                            stage.node, .connectStage(order.id, generation: generation),
+                            deadline: limits.requestDeadline)
+                        return nil
+                    } catch {
+                        return error
+                    }
+                }
+            }
+            return await group.reduce(nil) { $0 ?? $1 }
+        }
     }
 
     private func makeScheduler() {
