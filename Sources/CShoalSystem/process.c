@@ -108,8 +108,10 @@ static void close_rest_on_exec(void) {
 // Between fork and exec only async-signal-safe calls are allowed. `failure` gets errno when exec does not succeed.
 static void become_tied_child(
     const char *path, char *const arguments[], char *const environment[], int output, int failure, pid_t parent) {
-    static const int reset[] = {SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGTERM, SIGCHLD, SIGUSR1, SIGUSR2};
+    static const int reset[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGCHLD, SIGUSR1, SIGUSR2};
     for (size_t i = 0; i < sizeof reset / sizeof reset[0]; i++) signal(reset[i], SIG_DFL);
+    // An rpc-server that loses llama-server in the middle of an answer would die of it, and seem to be the cause.
+    signal(SIGPIPE, SIG_IGN);
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);

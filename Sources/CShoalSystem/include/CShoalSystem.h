@@ -26,8 +26,8 @@ int32_t shoal_spawn(
     const char *path, char *const arguments[], char *const environment[], int standard_streams, int standard_error);
 
 // The same for a stock program that knows nothing of us: its standard output and error both go to `output`, its input
-// is empty. On Linux and Android the system kills it when the calling thread ends, and with it when this process
-// dies; elsewhere it may outlive this process.
+// is empty. On Linux and Android it ignores SIGPIPE, and the system kills it when the calling thread ends, and with it
+// when this process dies; elsewhere it may outlive this process.
 int32_t shoal_spawn_tied(const char *path, char *const arguments[], char *const environment[], int output);
 
 // Blocks until the child has ended, without reaping it: its id stays taken. Returns 0 or -errno.

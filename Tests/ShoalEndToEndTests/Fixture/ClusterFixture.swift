@@ -124,8 +124,6 @@ final class ClusterFixture: Sendable {
     ) async throws -> (status: Int, body: Data) {
         var request = HTTPClientRequest(url: "http://\(node.api)\(path)")
         request.method = .init(rawValue: method.rawValue)
-        // Each its own: a node closes kept connections after refusals, which a request that reuses one may hit.
-        request.headers.add(name: "connection", value: "close")
         if let body {
             request.headers.add(name: "content-type", value: "application/json")
             request.body = .bytes(ByteBuffer(string: body))
