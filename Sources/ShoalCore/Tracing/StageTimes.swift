@@ -31,6 +31,12 @@ package struct StageTimes: Hashable, Sendable, Codable {
         self.link = link
     }
 
+    /// Waiting included; as the engine sees it where the node has not filled in what it sees.
+    package var secondsInEngine: Double {
+        Double(max(engine, UInt32(clamping: [queue, embed, compute, sample, detokenize].reduce(0) { $0 + Int($1) })))
+            / 1e6
+    }
+
     /// A duration as these fields hold it; what does not fit is the nearest that does.
     package static func microseconds(_ duration: Duration) -> UInt32 {
         let (seconds, attoseconds) = duration.components

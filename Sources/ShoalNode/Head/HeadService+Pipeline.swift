@@ -144,7 +144,8 @@ extension HeadService {
         tracer.arrived(batchNumber: frame.number, stages: outputs.stages, now: now)
         perform(
             scheduler?.outputsArrived(
-                batchNumber: frame.number, generation: frame.generation, tokens: outputs.tokens, now: now) ?? [])
+                batchNumber: frame.number, generation: frame.generation, tokens: outputs.tokens, stages: outputs.stages,
+                now: now) ?? [])
     }
 
     private func receiveFailure(_ frame: Frame, _ error: ShoalError) {

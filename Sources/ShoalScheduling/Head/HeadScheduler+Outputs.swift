@@ -2,9 +2,10 @@ package import ShoalCore
 
 extension HeadScheduler {
     /// The last stage answered a micro-batch. `tokens`: one per entry that wanted an output, in entry order, but none
-    /// behind an entry whose token was not what was sampled before it.
+    /// behind an entry whose token was not what was sampled before it. `stages`: the times of the stages that the
+    /// micro-batch went through; without them what they computed is estimated.
     package mutating func outputsArrived(
-        batchNumber: UInt64, generation: UInt32, tokens: [SampledToken], now: Duration
+        batchNumber: UInt64, generation: UInt32, tokens: [SampledToken], stages: [StageTimes] = [], now: Duration
     ) -> [HeadSchedulerAction] {
         switch batchThatCameBack(batchNumber, generation: generation) {
         case .stale:
@@ -17,7 +18,7 @@ extension HeadScheduler {
             failedBatchCount = 0
             pacing.roundTripMeasured(
                 tokenCount: batch.tokenCount, outputCount: batch.windows.reduce(0) { $0 + $1.count },
-                now - batch.sentAt, now: now)
+                stages, now - batch.sentAt, now: now)
             var actions: [HeadSchedulerAction] = []
             for (window, answer) in zip(batch.windows, answers) {
                 guard let more = accept(answer, of: window, now: now) else {

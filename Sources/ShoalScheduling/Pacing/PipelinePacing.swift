@@ -89,12 +89,18 @@ struct PipelinePacing: Sendable {
         return stages[index].seconds(tokenCount: size, outputCount: size) >= bottleneckSeconds(tokenCount: size)
     }
 
-    /// A micro-batch of `tokenCount` entries came back after `duration`.
-    mutating func roundTripMeasured(tokenCount: Int, outputCount: Int, _ duration: Duration, now: Duration) {
+    /// A micro-batch of `tokenCount` entries came back after `duration`, of which the stages had it for `times`.
+    /// Without those the mean of such micro-batches is taken, and one that was quicker makes the links look quick.
+    mutating func roundTripMeasured(
+        tokenCount: Int, outputCount: Int, _ times: [StageTimes], _ duration: Duration, now: Duration
+    ) {
         guard isMeasured, tokenCount > 0 else { return }
-        let computed = stages.reduce(0) {
-            $0 + $1.seconds(tokenCount: Double(tokenCount), outputCount: Double(outputCount))
-        }
+        let computed =
+            times.count == stages.count
+            ? times.reduce(0) { $0 + $1.secondsInEngine }
+            : stages.reduce(0) {
+                $0 + $1.seconds(tokenCount: Double(tokenCount), outputCount: Double(outputCount))
+            }
         delay.add(max(0, duration / .seconds(1) - computed), now: now)
     }
 
