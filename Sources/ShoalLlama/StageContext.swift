@@ -74,7 +74,7 @@ package final class StageContext {
         var parameters = StageContext.parameters(for: configuration, isLast: model.isLast)
         tap?.install(in: &parameters)
         // libllama clears the whole KV cache, most of which is not needed for long: 400 MB took four times as long with
-        // huge pages on a virtual machine that gives idle memory back to its host.
+        // huge pages on a virtual machine that had been idle for some seconds.
         shoal_allow_huge_pages(false)
         defer { shoal_allow_huge_pages(true) }
         guard let context = llama_init_from_model(model.pointer, parameters) else {

@@ -12,6 +12,8 @@ package enum RPCLimits {
     package static let keptAnswerCountMax = 1024
     /// Answers that were given before the rpc-server was asked; more are not guessed.
     package static let uncheckedGuessCountMax = 256
+    /// Operations whose sizes are remembered; a graph has far fewer kinds, and beyond nothing is guessed.
+    package static let knownOperationCountMax = 1024
     /// Replies that may be outstanding. llama-server waits for each one before it asks again.
     package static let pendingReplyCountMax = 1024
 }

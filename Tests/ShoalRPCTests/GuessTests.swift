@@ -202,6 +202,27 @@ struct GuessTests {
         #expect(!runner.toServer.isEmpty)
     }
 
+    @Test("of more kinds of operations than are remembered nothing is guessed")
+    func boundedOperations() {
+        var guessing = AllocSizeGuessing()
+        guessing.trust(device: 0)
+        func asked(_ operation: UInt32) -> AllocSizeQuestion {
+            AllocSizeQuestion(question(operation: operation).dropFirst(9))
+        }
+        for operation in 0..<UInt32(RPCLimits.knownOperationCountMax) {
+            #expect(operation == 0 || guessing.guess(asked(0)) != nil)
+            guessing.learn(LittleEndian.bytes(asked(operation).tensorByteCount ?? 0), to: asked(operation))
+        }
+        #expect(guessing.guess(asked(0)) == nil)
+    }
+
+    @Test("facts of more devices than any server has tell nothing")
+    func tooManyDevices() {
+        var facts = Self.facts()
+        facts.devices = Array(repeating: facts.devices[0], count: Int(RPCLimits.deviceCountMax) + 1)
+        #expect(ProbeAnswers(facts).count == 0)
+    }
+
     @Test("ggml's size of a tensor: strides count, an empty one has none, an unknown type cannot be told")
     func tensorByteCount() {
         func byteCount(_ type: UInt32, _ dimensions: [UInt32], _ strides: [UInt32]) -> UInt64? {

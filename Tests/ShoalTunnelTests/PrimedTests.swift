@@ -97,34 +97,35 @@ struct PrimedTests {
 
     @Test("a connection that was opened ahead frees the rpc-server when it is not wanted", .timeLimit(.minutes(5)))
     func coolDown() async throws {
-        let folder = try TestFolder()
-        let model = try TinyModelFile(seed: 1).write(to: folder.url.path)
-        let echo = try await ByteServer.start { _, chunk in chunk }
-        let tunnel = try await Tunnel.start(to: echo.port, model: model, files: [])
-        tunnel.head.warmUp()
-        try await eventually("the session is open") { tunnel.worker.counters.openSessionCount == 1 }
-        tunnel.head.coolDown()
-        try await eventually("the session ends") { tunnel.worker.counters.openSessionCount == 0 }
-        #expect(echo.bytes.isEmpty)
-        await tunnel.close()
-        await echo.close()
+        try await withWarmTunnel { tunnel, echo in
+            tunnel.head.coolDown()
+            try await eventually("the session ends") { tunnel.worker.counters.openSessionCount == 0 }
+            #expect(echo.bytes.isEmpty)
+        }
     }
 
     @Test("of two connections that were opened ahead one is kept, and used", .timeLimit(.minutes(5)))
     func twoWarmConnections() async throws {
+        try await withWarmTunnel { tunnel, _ in
+            tunnel.head.warmUp()
+            try await eventually("the first one ends") {
+                tunnel.worker.counters.sessionCount == 2 && tunnel.worker.counters.openSessionCount == 1
+            }
+            let sent = Array("something else".utf8)
+            #expect(try await exchange(sent, replyByteCount: sent.count, port: tunnel.head.port) == sent)
+            #expect(tunnel.worker.counters.sessionCount == 2)
+        }
+    }
+
+    /// A tunnel to a server that sends back what it gets, with one connection opened ahead.
+    private func withWarmTunnel(_ body: (Tunnel, ByteServer) async throws -> Void) async throws {
         let folder = try TestFolder()
         let model = try TinyModelFile(seed: 1).write(to: folder.url.path)
         let echo = try await ByteServer.start { _, chunk in chunk }
         let tunnel = try await Tunnel.start(to: echo.port, model: model, files: [])
         tunnel.head.warmUp()
         try await eventually("the session is open") { tunnel.worker.counters.openSessionCount == 1 }
-        tunnel.head.warmUp()
-        try await eventually("the first one ends") {
-            tunnel.worker.counters.sessionCount == 2 && tunnel.worker.counters.openSessionCount == 1
-        }
-        let sent = Array("something else".utf8)
-        #expect(try await exchange(sent, replyByteCount: sent.count, port: tunnel.head.port) == sent)
-        #expect(tunnel.worker.counters.sessionCount == 2)
+        try await body(tunnel, echo)
         await tunnel.close()
         await echo.close()
     }

@@ -101,6 +101,8 @@ package enum HealthSchedule {
     package static let slowDuration = Duration.seconds(120)
     package static let slowInterval = Duration.seconds(10)
     package static let fastInterval = Duration.seconds(1)
+    /// How often to look whether a poll is due.
+    package static let turn = Duration.milliseconds(50)
 
     /// Until the next poll, `elapsed` after the server was started.
     package static func interval(elapsed: Duration) -> Duration {

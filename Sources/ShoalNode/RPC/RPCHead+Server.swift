@@ -127,7 +127,7 @@ extension RPCHead {
         }
         guard proof.saw(line) else { return }
         // Not at the next turn of the schedule: nobody else waits for it.
-        if line == .modelLoaded || line == .listening { run { await $0.checkHealth(launch) } }
+        if proof.suggestsHealth { run { await $0.checkHealth(launch) } }
         let phase: InstancePhase =
             switch line {
             case .device: .handshaking
@@ -152,7 +152,7 @@ extension RPCHead {
             }
             guard !proof.isHealthy else { return }
             // Cancellation ends the instance, and with it the server and this loop.
-            try? await Task.sleep(for: .milliseconds(50))
+            try? await Task.sleep(for: HealthSchedule.turn)
         }
     }
 

@@ -48,19 +48,25 @@ struct AllocSizeGuessing: Sendable {
     private var exactOperations: Set<Operation> = []
     private var expandingOperations: Set<Operation> = []
 
+    /// What more answers tell could not be kept: a wrong guess might be made again and again.
+    private var isFull: Bool {
+        exactOperations.count + expandingOperations.count >= RPCLimits.knownOperationCountMax
+    }
+
     mutating func trust(device: UInt32) { trustedDevices.insert(device) }
 
     mutating func trust(devicesOf other: AllocSizeGuessing) { trustedDevices.formUnion(other.trustedDevices) }
 
     mutating func learn(_ answer: [UInt8], to question: AllocSizeQuestion) {
         let operation = Operation(device: question.device, number: question.operation)
+        guard !isFull else { return }
         let isExact = question.tensorByteCount.map { LittleEndian.bytes($0) == answer } ?? false
         if isExact { exactOperations.insert(operation) } else { expandingOperations.insert(operation) }
     }
 
     func guess(_ question: AllocSizeQuestion) -> [UInt8]? {
         let operation = Operation(device: question.device, number: question.operation)
-        guard trustedDevices.contains(question.device), !expandingOperations.contains(operation),
+        guard !isFull, trustedDevices.contains(question.device), !expandingOperations.contains(operation),
             operation.number == 0 || exactOperations.contains(operation)
         else { return nil }
         return question.tensorByteCount.map { LittleEndian.bytes($0) }

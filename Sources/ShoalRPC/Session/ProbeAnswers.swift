@@ -39,9 +39,11 @@ package struct ProbeAnswers: Sendable {
 
     package init() {}
 
-    /// What the server's own node has just asked it. `facts` without a HELLO tells nothing.
+    /// What the server's own node has just asked it. `facts` without a HELLO, or of too many devices, tells nothing.
     package init(_ facts: RPCServerFacts) {
-        guard let hello = facts.hello, hello.count == 28 else { return }
+        guard let hello = facts.hello, hello.count == 28, facts.devices.count <= RPCLimits.deviceCountMax else {
+            return
+        }
         keep(hello, to: .hello)
         keep(LittleEndian.bytes(UInt32(facts.devices.count)), to: .deviceCount)
         for (index, device) in facts.devices.enumerated() {
