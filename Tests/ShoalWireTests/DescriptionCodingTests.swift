@@ -168,6 +168,19 @@ struct DescriptionCodingTests {
         }
     }
 
+    @Test("entries are counted without reading them, behind any KV operations, and not in what is no micro-batch")
+    func entryCount() throws {
+        let entry = BatchEntry(
+            sequence: SequenceID(rawValue: 0), position: 0, token: TokenID(rawValue: 0), wantsOutput: false)
+        let batch = MicroBatch(
+            number: 1, kvOperations: [.remove(SequenceID(rawValue: 1), from: 0, to: 9), .clear],
+            entries: [entry, entry, entry])
+        let frame = try MicroBatchDescription(batch: batch, activations: nil)
+            .frame(instance: Self.instance, generation: 1)
+        #expect(MicroBatchDescription.entryCount(of: frame) == 3)
+        #expect(MicroBatchDescription.entryCount(of: Frame(kind: .microBatch)) == nil)
+    }
+
     @Test("a node fills in what it measured of its own stage, and leaves frames without times alone")
     func hostTimes() throws {
         var expected = MicroBatchDescription(

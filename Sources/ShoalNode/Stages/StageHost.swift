@@ -314,8 +314,8 @@ extension StageHost: FrameReceiver {
             downstream.send(frame)
             boundaryByteCount += frame.byteCount
             // A frame that cannot be read counts for nothing here; the next stage refuses it.
-            if frame.kind == .microBatch, let description = try? MicroBatchDescription(decoding: frame) {
-                boundaryTokenCount += description.batch.entries.count
+            if frame.kind == .microBatch {
+                boundaryTokenCount += MicroBatchDescription.entryCount(of: frame) ?? 0
             }
         } else {
             outputsReceiver?(frame)
