@@ -88,6 +88,8 @@ def schedule(quick, round_index):
         plans += [Plan("rpc, 2 workers", link, asked), Plan("shoal, 2 stages", link, asked + ("speculation",))]
         if link.delay == 5:
             plans += [Plan("shoal rpc, 2 workers", link, ("one",))]
+        if link.delay == 20 and not quick:
+            plans += [Plan("shoal draft, 2 stages", link, ("one", "draft"))]
     return plans if round_index % 2 == 0 else plans[::-1]
 
 
@@ -100,6 +102,9 @@ def make(plan, settings):
         return systems.LlamaServer("rpc", plan.link, settings, worker_count=count)
     if kind == "shoal rpc":
         return systems.Shoal("shoal-rpc", plan.link, settings, stage_count=count, further_nodes=1, engine="rpc")
+    if kind == "shoal draft":
+        # The same file: as right as can be, and no quicker. What a smaller one gains depends on how often it is right.
+        return systems.Shoal("shoal-draft", plan.link, settings, stage_count=count, draft=settings.model)
     # On loopback, one node more: it computes nothing, and shows what a gateway costs.
     further = 1 if plan.link.is_loopback and count == 2 else 0
     return systems.Shoal("shoal", plan.link, settings, stage_count=count, further_nodes=further)
@@ -163,7 +168,18 @@ class Measurement:
         name = random.Random(f"repeat {self.seed}").choice(["Anna", "Maria", "Peter", "Thomas"])
         text = f"{name} opened the small museum and painted the clock. " * 16
         plain, = self.system.ask([text], 64)
-        guessed, = self.system.ask([text], 64, speculates=True)
+        guessed, = self.system.ask([text], 64, speculate="ngram")
+        return {
+            "rate": guessed.decode_rate, "plain_rate": plain.decode_rate,
+            "gain": guessed.decode_rate / plain.decode_rate, "same_text": guessed.text == plain.text}
+
+
+    def draft(self):
+        """Text that repeats nothing, with and without a draft model's guesses."""
+        place = random.Random(f"draft {self.seed}").choice(WORDS)
+        text = f"Once upon a time there was a girl who lived near the {place}. One day, she"
+        plain, = self.system.ask([text], 64)
+        guessed, = self.system.ask([text], 64, speculate="draft")
         return {
             "rate": guessed.decode_rate, "plain_rate": plain.decode_rate,
             "gain": guessed.decode_rate / plain.decode_rate, "same_text": guessed.text == plain.text}

@@ -172,7 +172,7 @@ class LlamaServer(System):
         except (OSError, ValueError, IndexError):
             return False
 
-    def ask(self, prompts, token_count, speculates=False):
+    def ask(self, prompts, token_count, speculate="off"):
         return client.completions(
             self.port, "any", prompts, token_count, banned=self.settings.banned)
 
@@ -180,10 +180,11 @@ class LlamaServer(System):
 class Shoal(System):
     """`stage_count` nodes, each with one stage; the last one is the head and answers the client."""
 
-    def __init__(self, name, link, settings, stage_count, further_nodes=0, wire=None, engine="stages"):
+    def __init__(self, name, link, settings, stage_count, further_nodes=0, wire=None, engine="stages", draft=None):
         super().__init__(name, link, settings)
         self.stage_count, self.further_nodes, self.wire = stage_count, further_nodes, wire
         self.engine = engine
+        self.draft = draft
         self.instance = None
 
     def start(self):
@@ -216,6 +217,8 @@ class Shoal(System):
         body["engine"] = self.engine
         if self.wire:
             body["wire"] = self.wire
+        if self.draft:
+            body["draft"] = self.draft
         started_at = time.monotonic()
         status, content = client.call(self.port, "POST", "/shoal/v1/instances", body)
         if status != 202:
@@ -227,6 +230,8 @@ class Shoal(System):
             return seconds
         self.wait_until("a report of every engine", lambda: all(
             "engineProcessID" in stage for stage in self.report()["stages"]))
+        if self.draft:
+            self.wait_until("the draft model", lambda: self.report()["draft"]["phase"] == "ready")
         self.has_speculation = self.knows_speculation()
         for index, stage in enumerate(self.report()["stages"]):
             self.workers[f"n{index}.engine"] = stage["engineProcessID"]
@@ -292,10 +297,10 @@ class Shoal(System):
         each["own"] = each["elapsed"] - each["compute"] - floor
         return each
 
-    def ask(self, prompts, token_count, speculates=False):
+    def ask(self, prompts, token_count, speculate="off"):
         return client.completions(
             self.port, self.model, prompts, token_count, banned=self.settings.banned,
-            further={"speculate": "ngram" if speculates else "off"} if self.has_speculation else None)
+            further={"speculate": speculate} if self.has_speculation else None)
 
 
 def split(layer_count, stage_count, output_layers):

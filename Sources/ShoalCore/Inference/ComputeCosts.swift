@@ -22,11 +22,16 @@ package struct ComputeCosts: Hashable, Sendable, Codable {
         }
     }
 
-    /// Sizes are grouped by powers of two: bucket i is for 2^i up to 2^(i+1) - 1 tokens.
-    package static let bucketCount =
-        Limits.microBatchTokenCountMax.bitWidth
-        - Limits.microBatchTokenCountMax
-        .leadingZeroBitCount
+    /// Sizes up to this one have a bucket each, bucket i for i + 1 tokens: kernels treat few tokens differently, and
+    /// groups of answers are this large. Beyond, buckets double: 9 to 15 tokens, 16 to 31, and so on.
+    package static let exactSizeCount = 8
+    package static let bucketCount = index(ofSize: Limits.microBatchTokenCountMax) + 1
+
+    private static func index(ofSize tokenCount: Int) -> Int {
+        guard tokenCount > exactSizeCount else { return tokenCount - 1 }
+        let doublings = exactSizeCount.leadingZeroBitCount - tokenCount.leadingZeroBitCount
+        return exactSizeCount + doublings
+    }
 
     package private(set) var buckets: [Bucket] = []
 
@@ -35,7 +40,7 @@ package struct ComputeCosts: Hashable, Sendable, Codable {
     /// Counts one micro-batch; those without tokens cost nothing worth counting.
     package mutating func add(tokenCount: Int, outputCount: Int, seconds: Double) {
         guard (1...Limits.microBatchTokenCountMax).contains(tokenCount), seconds.isFinite, seconds >= 0 else { return }
-        let index = tokenCount.bitWidth - 1 - tokenCount.leadingZeroBitCount
+        let index = Self.index(ofSize: tokenCount)
         while buckets.count <= index { buckets.append(Bucket()) }
         buckets[index].batchCount += 1
         buckets[index].tokenCount += tokenCount

@@ -96,7 +96,7 @@ extension HeadService {
     func noticed(_ snapshot: StageSnapshot, ofStage index: Int) {
         snapshots[index] = snapshot
         guard let costs = snapshot.status?.costs else { return }
-        scheduler?.stageMeasured(index, costs, now: now)
+        scheduler?.stageMeasured(index, costs)
     }
 
     /// Tells the last stage's engine something, in order with the micro-batches.

@@ -19,6 +19,7 @@ extension HeadScheduler {
             pacing.roundTripMeasured(
                 tokenCount: batch.tokenCount, outputCount: batch.windows.reduce(0) { $0 + $1.count },
                 stages, now - batch.sentAt, now: now)
+            measureGroups(batch, now: now)
             var actions: [HeadSchedulerAction] = []
             for (window, answer) in zip(batch.windows, answers) {
                 guard let more = accept(answer, of: window, now: now) else {
@@ -29,6 +30,14 @@ extension HeadScheduler {
             actions += batch.sequences.flatMap { idleIfUnmentioned($0) }
             return actions + proceed(now: now)
         }
+    }
+
+    /// Only answers' latest tokens, alone, tell what their groups give.
+    private mutating func measureGroups(_ batch: BatchInFlight, now: Duration) {
+        guard batch.isDecoding, promptTurns.isEmpty, batch.tokenCount == batch.windows.count else {
+            return pacing.groupsInterrupted()
+        }
+        pacing.groupArrived(tokenCount: batch.tokenCount, of: decodeTurns.count { !isPaused($0) }, now: now)
     }
 
     /// A stage could not compute a micro-batch. What the sequences hold that it changed is unknown now, so their

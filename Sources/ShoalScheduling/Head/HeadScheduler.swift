@@ -147,12 +147,9 @@ package struct HeadScheduler: Sendable {
     }
 
     /// A stage's counters as they are now; may come at any time, in any order of the stages.
-    package mutating func stageMeasured(_ index: Int, _ costs: ComputeCosts, now: Duration) {
-        pacing.stageMeasured(index, costs, isLoaded: isLoaded, now: now)
+    package mutating func stageMeasured(_ index: Int, _ costs: ComputeCosts) {
+        pacing.stageMeasured(index, costs)
     }
-
-    /// Whether there are answers enough for every stage and nothing else.
-    private var isLoaded: Bool { decodeTurns.count >= 2 * configuration.stageCount && promptTurns.isEmpty }
 
     /// Every stage is loaded, forgot all sequences and samplers, and works in `generation`: at first and after
     /// recovery. Running requests go on where their answers are.

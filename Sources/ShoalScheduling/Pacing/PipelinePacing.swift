@@ -5,7 +5,8 @@ import ShoalCore
 /// With T(k) the slowest stage's time for a micro-batch of k tokens, and R(k) the whole way of one: all stages' times
 /// and the links. A stage that always has work needs R(k) / T(k) micro-batches under way; so slow links are filled like
 /// additional stages. Decoding sequences are split into the groups that promise the most tokens per second,
-/// N / max(groups x T, R): more groups hide links and other stages, larger groups compute their tokens cheaper.
+/// N / max(groups x T, R): more groups hide links and other stages, larger groups compute their tokens cheaper. What a
+/// grouping promised is corrected by what it gave.
 struct PipelinePacing: Sendable {
     /// Decoding sequences as groups; each goes around the pipeline as one micro-batch.
     struct Groups: Hashable, Sendable {
@@ -26,17 +27,11 @@ struct PipelinePacing: Sendable {
     private var draftCounts: [DraftKey: Int] = [:]
     /// Decisions about a draft model's guesses, until a stage's times change.
     var streamCounts: [StreamKey: Int] = [:]
-    /// Times of single micro-batches vary: a pipeline filled to the brim of the means runs dry. So R counts this many
-    /// times, more while the slowest stage is seen to pause.
-    private var variation = PipelinePacing.variationRange.lowerBound
-    private var usage: [(seconds: Double, at: Duration)?]
+    private var trials = GroupingTrials()
 
-    private static let variationRange = 1.05...1.8
-    /// Shares of its time in which a slowest stage that computes less gets more work, or more is let go again.
-    private static let busyEnough = 0.96
-    private static let fullyBusy = 0.985
-    /// Smaller groups hide variation, but where they compute this much longer for certain, they cost more than that.
-    private static let varietyPrice = 1.15
+    /// Times of single micro-batches vary: a pipeline filled to the brim of the means runs dry. So R counts this many
+    /// times.
+    private static let variation = 1.05
     /// Another grouping must promise this much more before it replaces the one in use.
     private static let changeGain = 1.03
     /// Prompt tokens of a micro-batch while nothing is measured, and the fewest while answers are running.
@@ -53,41 +48,31 @@ struct PipelinePacing: Sendable {
         promptChunkMax = configuration.promptChunkTokenCountMax
         promptSharePercentMax = configuration.promptSharePercentMax
         stages = Array(repeating: StageCost(), count: stageCount)
-        usage = Array(repeating: nil, count: stageCount)
     }
 
     // MARK: Measurements
 
     var isMeasured: Bool { stages.allSatisfy(\.isKnown) }
 
-    /// `isLoaded`: there is work for full stages.
-    mutating func stageMeasured(_ index: Int, _ costs: ComputeCosts, isLoaded: Bool, now: Duration) {
+    mutating func stageMeasured(_ index: Int, _ costs: ComputeCosts) {
         guard stages.indices.contains(index) else { return }
         stages[index].learn(costs)
         decided = [:]
         draftCounts = [:]
         streamCounts = [:]
-        let seconds = costs.buckets.reduce(0) { $0 + $1.seconds }
-        if let before = usage[index], now > before.at, isLoaded, isSlowest(index) {
-            adjust(toBusyShare: (seconds - before.seconds) / ((now - before.at) / .seconds(1)))
-        }
-        usage[index] = (seconds, now)
     }
 
-    private mutating func adjust(toBusyShare share: Double) {
-        let range = Self.variationRange
-        if share < Self.busyEnough {
-            variation = min(range.upperBound, variation * 1.05)
-        } else if share > Self.fullyBusy {
-            variation = max(range.lowerBound, variation * 0.99)
-        }
+    /// A micro-batch with the latest tokens of `tokenCount` out of `count` answers came back, without guesses, and
+    /// there are no prompts: it tells what the groups in use give.
+    mutating func groupArrived(tokenCount: Int, of count: Int, now: Duration) {
+        guard isMeasured, let groups = groupsInUse[Self.key(count, 1)] else { return trials.interrupted() }
+        let key = GroupingTrials.Key(sequenceCount: count, groupCount: groups.count)
+        let promised = cycleSeconds(groups, of: count, 1)
+        if trials.tokensArrived(tokenCount, key, promisedSeconds: promised, now: now) { decided = [:] }
     }
 
-    private func isSlowest(_ index: Int) -> Bool {
-        guard isMeasured else { return false }
-        let size = Double(stages.count)
-        return stages[index].seconds(tokenCount: size, outputCount: size) >= bottleneckSeconds(tokenCount: size)
-    }
+    /// Prompts, or guesses, are on their way beside answers.
+    mutating func groupsInterrupted() { trials.interrupted() }
 
     /// A micro-batch of `tokenCount` entries came back after `duration`, of which the stages had it for `times`.
     /// Without those the mean of such micro-batches is taken, and one that was quicker makes the links look quick.
@@ -121,7 +106,7 @@ struct PipelinePacing: Sendable {
     /// How `count` decoding sequences are split; each sends `tokensPerSequence` tokens at a time.
     mutating func groups(of count: Int, tokensPerSequence: Int = 1) -> Groups {
         guard count > 0 else { return Groups(count: 1, size: 1) }
-        let key = count &* 4096 &+ tokensPerSequence
+        let key = Self.key(count, tokensPerSequence)
         if let groups = decided[key] { return groups }
         let groups = isMeasured ? fastestGroups(of: count, key, tokensPerSequence) : evenGroups(of: count, stageCount)
         decided[key] = groups
@@ -129,19 +114,14 @@ struct PipelinePacing: Sendable {
         return groups
     }
 
+    private static func key(_ count: Int, _ tokensPerSequence: Int) -> Int { count &* 4096 &+ tokensPerSequence }
+
     private mutating func fastestGroups(of count: Int, _ key: Int, _ tokensPerSequence: Int) -> Groups {
         var best = groupsInUse[key]
-        var bestSeconds = best.map { cycleSeconds($0, of: count, tokensPerSequence) / Self.changeGain } ?? .infinity
-        let candidates = (1...min(count, inFlightMax)).map { evenGroups(of: count, $0) }
-        let computeLimit =
-            Self.varietyPrice
-            * (candidates.map { steadyCycleSeconds($0, of: count, tokensPerSequence) }.min() ?? .infinity)
-        if let inUse = best, computeSeconds(inUse, of: count, tokensPerSequence) > computeLimit {
-            bestSeconds = .infinity
-        }
-        for groups in candidates {
-            guard computeSeconds(groups, of: count, tokensPerSequence) <= computeLimit else { continue }
-            let seconds = cycleSeconds(groups, of: count, tokensPerSequence)
+        var bestSeconds =
+            best.map { expectedSeconds($0, of: count, tokensPerSequence) / Self.changeGain } ?? .infinity
+        for groups in (1...min(count, inFlightMax)).map({ evenGroups(of: count, $0) }) {
+            let seconds = expectedSeconds(groups, of: count, tokensPerSequence)
             guard seconds < bestSeconds * 0.999 else { continue }
             best = groups
             bestSeconds = seconds
@@ -159,15 +139,15 @@ struct PipelinePacing: Sendable {
     func cycleSeconds(_ groups: Groups, of count: Int, _ tokensPerSequence: Int) -> Double {
         let tokenCount = Double(count * tokensPerSequence) / Double(groups.count)
         return max(
-            computeSeconds(groups, of: count, tokensPerSequence), roundTripSeconds(tokenCount: tokenCount) * variation)
+            computeSeconds(groups, of: count, tokensPerSequence),
+            roundTripSeconds(tokenCount: tokenCount) * Self.variation)
     }
 
-    /// The same if times hardly varied.
-    private func steadyCycleSeconds(_ groups: Groups, of count: Int, _ tokensPerSequence: Int) -> Double {
-        let tokenCount = Double(count * tokensPerSequence) / Double(groups.count)
-        return max(
-            computeSeconds(groups, of: count, tokensPerSequence),
-            roundTripSeconds(tokenCount: tokenCount) * Self.variationRange.lowerBound)
+    /// The same, as far as it was tried.
+    private func expectedSeconds(_ groups: Groups, of count: Int, _ tokensPerSequence: Int) -> Double {
+        let seconds = cycleSeconds(groups, of: count, tokensPerSequence)
+        guard tokensPerSequence == 1 else { return seconds }
+        return seconds * trials.factor(GroupingTrials.Key(sequenceCount: count, groupCount: groups.count))
     }
 
     /// The slowest stage's part of it.
@@ -185,7 +165,7 @@ struct PipelinePacing: Sendable {
         guard slowest > 0 else { return min(stageCount, inFlightMax) }
         let ratio = min(
             Double(inFlightMax), roundTripSeconds(tokenCount: tokens, outputCount: outputs) / slowest)
-        let count = hasAnswers ? Int(ratio.rounded()) : Int((ratio * variation).rounded(.up)) + 1
+        let count = hasAnswers ? Int(ratio.rounded()) : Int((ratio * Self.variation).rounded(.up)) + 1
         return max(1, min(count, inFlightMax))
     }
 

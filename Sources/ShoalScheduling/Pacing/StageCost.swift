@@ -4,7 +4,7 @@ import ShoalCore
 ///
 /// A micro-batch costs something by itself, something for each token, and something for each output: the last stage's
 /// output matrix is as much as several layers, and prompts ask for one output only. The three are fitted to the mean of
-/// each size bucket; single tokens, which kernels treat differently, have a time of their own.
+/// each size bucket. Few tokens, which kernels treat differently by their exact number, correct that.
 struct StageCost: Sendable {
     private struct Point: Sendable {
         var tokenCount: Double
@@ -14,6 +14,15 @@ struct StageCost: Sendable {
         var weight: Double
 
         var terms: [Double] { [1, tokenCount, outputCount] }
+
+        /// The same with what was measured since.
+        func moved(towards newer: Point) -> Point {
+            let share = StageCost.newestWeight
+            return Point(
+                tokenCount: tokenCount + (newer.tokenCount - tokenCount) * share,
+                outputCount: outputCount + (newer.outputCount - outputCount) * share,
+                seconds: seconds + (newer.seconds - seconds) * share, weight: 1)
+        }
     }
 
     /// Weight of the newest counters against all older ones of their size.
@@ -28,15 +37,16 @@ struct StageCost: Sendable {
     private var latest = ComputeCosts()
     private var points: [Point?] = []
     private var line: NonNegativeFit?
-    private var single: Double?
+    /// By size - 1: what micro-batches of nothing but running answers took.
+    private var answers: [Point?] = Array(repeating: nil, count: ComputeCosts.exactSizeCount)
+    /// By size - 1: what they take, by the line where they were not measured.
+    private var answerSeconds: [Double] = []
 
     var isKnown: Bool { line != nil }
 
     /// Takes the stage's counters as they are now. Counters that went back are those of a new engine.
     mutating func learn(_ costs: ComputeCosts) {
-        for index in points.indices {
-            if let weight = points[index]?.weight { points[index]?.weight = max(Self.weightMin, weight * Self.fading) }
-        }
+        fade()
         for (index, bucket) in costs.buckets.prefix(ComputeCosts.bucketCount).enumerated() {
             let before = latest.buckets.indices.contains(index) ? latest.buckets[index] : ComputeCosts.Bucket()
             let isNew = bucket.batchCount < before.batchCount || bucket.tokenCount < before.tokenCount
@@ -45,31 +55,27 @@ struct StageCost: Sendable {
             guard count > 0, difference.tokenCount > 0, difference.seconds > 0, difference.seconds.isFinite else {
                 continue
             }
-            learn(
-                Point(
-                    tokenCount: Double(difference.tokenCount) / count,
-                    outputCount: Double(difference.outputCount) / count, seconds: difference.seconds / count,
-                    weight: 1), at: index)
+            let point = Point(
+                tokenCount: Double(difference.tokenCount) / count, outputCount: Double(difference.outputCount) / count,
+                seconds: difference.seconds / count, weight: 1)
+            while points.count <= index { points.append(nil) }
+            points[index] = points[index]?.moved(towards: point) ?? point
+            if answers.indices.contains(index), point.outputCount >= point.tokenCount {
+                answers[index] = answers[index]?.moved(towards: point) ?? point
+            }
         }
         latest = costs
         fit()
     }
 
-    private mutating func learn(_ point: Point, at index: Int) {
-        while points.count <= index { points.append(nil) }
-        guard let old = points[index] else {
-            points[index] = point
-            return
+    private mutating func fade() {
+        for index in points.indices {
+            if let weight = points[index]?.weight { points[index]?.weight = max(Self.weightMin, weight * Self.fading) }
         }
-        let share = Self.newestWeight
-        points[index] = Point(
-            tokenCount: old.tokenCount + (point.tokenCount - old.tokenCount) * share,
-            outputCount: old.outputCount + (point.outputCount - old.outputCount) * share,
-            seconds: old.seconds + (point.seconds - old.seconds) * share, weight: 1)
+        for index in answers.indices { answers[index]?.weight *= Self.fading }
     }
 
     private mutating func fit() {
-        single = points.first.flatMap { $0 }?.seconds
         let known = points.compactMap { $0 }
         // Single tokens say little about larger micro-batches once one of those was measured.
         let larger = known.filter { $0.tokenCount >= 2 }
@@ -83,18 +89,48 @@ struct StageCost: Sendable {
         fit.add([0, 0, 1], 0, weight: Self.assumptionWeight, scale: first.seconds)
         fit.solve()
         line = fit
+        answerSeconds = correctedSeconds(fit)
     }
 
     private static let singleTokenWeight = 0.05
+
+    /// The line's times, times what the measured sizes were against it, sizes between them in proportion. Noise must
+    /// not make more tokens look cheaper.
+    private func correctedSeconds(_ line: NonNegativeFit) -> [Double] {
+        let promised = (1...answers.count).map { line.value([1, Double($0), Double($0)]) }
+        let ratios = zip(answers, promised).map { point, promised in
+            point.flatMap { promised > 0 ? 1 + ($0.seconds / promised - 1) * $0.weight : nil }
+        }
+        var last = 0.0
+        return promised.indices.map { index in
+            last = max(last, promised[index] * ratio(at: index, ratios))
+            return last
+        }
+    }
+
+    /// Beyond the largest measured size its ratio goes on, unless that is the single token's.
+    private func ratio(at index: Int, _ ratios: [Double?]) -> Double {
+        if let ratio = ratios[index] { return ratio }
+        let below = ratios[..<index].lastIndex { $0 != nil }
+        let above = ratios[index...].firstIndex { $0 != nil }
+        switch (below, above) {
+        case (let below?, let above?):
+            let (first, second) = (ratios[below] ?? 1, ratios[above] ?? 1)
+            return first + (second - first) * Double(index - below) / Double(above - below)
+        case (let below?, nil): return below == 0 ? 1 : ratios[below] ?? 1
+        case (nil, let above?): return ratios[above] ?? 1
+        case (nil, nil): return 1
+        }
+    }
 
     /// Seconds for one micro-batch, whose counts may be means; 0 while nothing is known.
     func seconds(tokenCount: Double, outputCount: Double) -> Double {
         guard let line else { return 0 }
         let fitted = line.value([1, tokenCount, outputCount])
-        guard let single, tokenCount < 2 else { return fitted }
-        // Between one token and two; noise must not make two look cheaper.
-        let two = line.value([1, 2, 2 * outputCount / max(1, tokenCount)])
-        let one = min(single, two)
-        return one + (two - one) * max(0, tokenCount - 1)
+        guard outputCount >= tokenCount, tokenCount >= 1 else { return fitted }
+        let index = Int(tokenCount) - 1
+        guard index + 1 < answerSeconds.count else { return max(fitted, answerSeconds.last ?? 0) }
+        let share = tokenCount - tokenCount.rounded(.down)
+        return answerSeconds[index] + (answerSeconds[index + 1] - answerSeconds[index]) * share
     }
 }

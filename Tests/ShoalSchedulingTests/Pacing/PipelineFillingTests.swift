@@ -61,6 +61,19 @@ struct PipelineFillingTests {
         #expect(utilisation >= 0.9, "\(utilisation)")
     }
 
+    @Test(
+        "the groups that give most tokens are found, though others would keep the slower stage busier",
+        arguments: [(0.005, 165.0), (0.020, 140.0)])
+    func mostTokens(linkSeconds: Double, tokensPerSecondMin: Double) throws {
+        // Halves of SmolLM2-135M on one thread each; the second has the output matrix.
+        let times = [0.0065, 0.0137, 0.0190, 0.0210, 0.0268, 0.0300, 0.0340, 0.0370]
+        let second = TimedPipeline.StageTimes(fixed: 0.004, perToken: 0.004, measured: times)
+        let first = TimedPipeline.StageTimes(fixed: 0.003, perToken: 0.003, measured: times.map { $0 * 0.7 })
+        let pipeline = try decode([first, second], linkSeconds: linkSeconds, count: 8, seconds: 30)
+        let rate = pipeline.tokensPerSecond(since: 10)
+        #expect(rate >= tokensPerSecondMin, "\(rate)")
+    }
+
     @Test("where a group costs little more than one token, groups stay as large as full stages allow")
     func cheapGroups() throws {
         let gpu = TimedPipeline.StageTimes(fixed: 0.010, perToken: 0.0002)

@@ -10,7 +10,7 @@ struct PipelinePacingTests {
         var pacing = PipelinePacing(HeadSchedulerConfiguration.twoStages)
         var costs = ComputeCosts()
         costs.add(tokenCount: 4, outputCount: 4, seconds: 0.030)
-        for stage in 0...1 { pacing.stageMeasured(stage, costs, isLoaded: false, now: .seconds(1)) }
+        for stage in 0...1 { pacing.stageMeasured(stage, costs) }
         // 40 ms of links, and 20 ms in each engine, of which one does not know what its node saw.
         let times = [StageTimes(compute: 19_000, engine: 20_000), StageTimes(queue: 1_000, compute: 19_000)]
         pacing.roundTripMeasured(

@@ -10,9 +10,12 @@ struct TimedPipeline {
         /// Every n-th micro-batch takes this many times as long; 0 means none.
         var slowEvery = 0
         var slowFactor = 2.0
+        /// Measured ones of 1, 2, 3… tokens, where they do not follow a line.
+        var measured: [Double] = []
 
         func seconds(_ tokenCount: Int, number: Int) -> Double {
-            let seconds = fixed + perToken * Double(tokenCount)
+            let isMeasured = measured.indices.contains(tokenCount - 1)
+            let seconds = isMeasured ? measured[tokenCount - 1] : fixed + perToken * Double(tokenCount)
             return slowEvery > 0 && number % slowEvery == 0 ? seconds * slowFactor : seconds
         }
     }
@@ -142,7 +145,7 @@ struct TimedPipeline {
         case .guessed(let number, let tokens):
             execute(scheduler.draftOutputsArrived(batchNumber: number, tokens: tokens, now: clock))
         case .measured:
-            for index in stages.indices { scheduler.stageMeasured(index, stages[index].costs, now: clock) }
+            for index in stages.indices { scheduler.stageMeasured(index, stages[index].costs) }
             if scheduler.runningRequestCount > 0 { schedule(.measured, after: 1) }
         }
     }

@@ -168,7 +168,7 @@ struct HeadSimulation {
             tokenCount: Int.random(in: 1...16, using: &generator),
             outputCount: Int.random(in: 0...16, using: &generator),
             seconds: Double.random(in: 0...0.1, using: &generator))
-        scheduler.stageMeasured(stage, costs[stage], now: now)
+        scheduler.stageMeasured(stage, costs[stage])
     }
 
     private mutating func deliver() {
