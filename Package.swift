@@ -136,7 +136,7 @@ let effectfulTargets: [Target] = [
     test(
         "ShoalLinksTests",
         [
-            "ShoalCore", "ShoalTrust", "ShoalWire", "ShoalLinks", "ShoalTesting", nioCore, nioPosix,
+            "ShoalCore", "ShoalTrust", "ShoalWire", "ShoalLinks", "ShoalTesting", "CShoalSystem", nioCore, nioPosix,
             product("NIOEmbedded", "swift-nio"), product("NIOSSL", "swift-nio-ssl"), product("NIOTLS", "swift-nio"),
         ]),
     test("ShoalDiscoveryTests", ["ShoalCore", "ShoalLinks", "ShoalDiscovery", nioCore, nioPosix, logging]),

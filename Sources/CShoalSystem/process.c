@@ -75,7 +75,8 @@ static int set_up_attributes(posix_spawnattr_t *attributes) {
 }
 
 int32_t shoal_spawn(
-    const char *path, char *const arguments[], char *const environment[], int standard_streams, int standard_error) {
+    const char *path, char *const arguments[], char *const environment[], int standard_input, int standard_output,
+    int standard_error) {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     pid_t process_id = -1;
@@ -86,8 +87,8 @@ int32_t shoal_spawn(
         posix_spawn_file_actions_destroy(&actions);
         return -code;
     }
-    if (code == 0) code = posix_spawn_file_actions_adddup2(&actions, standard_streams, 0);
-    if (code == 0) code = posix_spawn_file_actions_adddup2(&actions, standard_streams, 1);
+    if (code == 0) code = posix_spawn_file_actions_adddup2(&actions, standard_input, 0);
+    if (code == 0) code = posix_spawn_file_actions_adddup2(&actions, standard_output, 1);
     if (code == 0) code = posix_spawn_file_actions_adddup2(&actions, standard_error, 2);
     if (code == 0) code = add_close_rest(&actions);
     if (code == 0) code = set_up_attributes(&attributes);
@@ -156,7 +157,7 @@ int32_t shoal_spawn_tied(
 #else
 int32_t shoal_spawn_tied(
     const char *path, char *const arguments[], char *const environment[], int output) {
-    return shoal_spawn(path, arguments, environment, output, output);
+    return shoal_spawn(path, arguments, environment, output, output, output);
 }
 #endif
 

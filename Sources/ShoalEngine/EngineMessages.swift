@@ -2,7 +2,7 @@ package import ShoalCore
 
 /// What a node asks of its engine: JSON in the description of an `engineRequest`, answered by one `engineReply` with
 /// the same number. Requests and micro-batches of one engine are executed in the order they were sent, except the
-/// text requests (`tokenize`, `detokenize`, `renderChat`, `grammar`), which have a thread of their own.
+/// text requests (`tokenize`, `detokenize`, `renderChat`, `grammar`), which have a socket and a thread of their own.
 package enum EngineRequest: Sendable, Codable {
     /// First request. Progress comes as `EngineEvent.loadProgress`; the reply is `.loaded`.
     case load(StageLoadRequest)
@@ -21,6 +21,14 @@ package enum EngineRequest: Sendable, Codable {
     case renderChat([ChatMessage])
     /// GBNF of a JSON schema (JSON text).
     case grammar(jsonSchema: String)
+
+    /// Whether the engine's text thread answers it, in no order with anything else.
+    package var isAboutText: Bool {
+        switch self {
+        case .tokenize, .detokenize, .renderChat, .grammar: true
+        case .load, .configureSampler, .releaseSampler, .reset, .status, .measureSpeed: false
+        }
+    }
 }
 
 /// Which part of which file an engine holds, and how it runs it.

@@ -12,6 +12,17 @@ extension Frame {
         return buffer
     }
 
+    private static let copiedPayloadByteCountMax = 64 << 10
+
+    /// What goes over the wire, in order: one buffer when the payload is small, because copying it costs less than
+    /// another TLS record or system call; else `encodedHead` and the payload.
+    ///
+    /// Throws as `encodedHead`.
+    package func encodedPieces() throws(ShoalError) -> (first: ByteBuffer, rest: ByteBuffer?) {
+        if payload.readableBytes <= Self.copiedPayloadByteCountMax { return (try encoded(), nil) }
+        return (try encodedHead(), payload)
+    }
+
     /// The whole frame in one buffer, for callers that write with a plain `write(2)`. Copies the payload.
     package func encoded() throws(ShoalError) -> ByteBuffer {
         var buffer = ByteBuffer()

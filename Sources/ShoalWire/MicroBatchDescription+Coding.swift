@@ -46,6 +46,21 @@ extension MicroBatchDescription {
             activations: activations, stages: stages)
     }
 
+    /// How many entries a `microBatch` frame says it has, without reading them; nil when it cannot be read.
+    package static func entryCount(of frame: Frame) -> Int? {
+        do throws(ShoalError) {
+            var reader = FieldReader(frame.description, subject: subject)
+            let operationCount = try reader.count(
+                "KV operation count", limit: Limits.kvOperationCountMax,
+                elementByteCountMin: kvOperationByteCountMin)
+            for _ in 0..<operationCount { _ = try KVOperation.read(from: &reader) }
+            return try reader.count(
+                "entry count", limit: Limits.microBatchTokenCountMax, elementByteCountMin: entryByteCount)
+        } catch {
+            return nil
+        }
+    }
+
     private func encoded() -> ByteBuffer {
         var buffer = ByteBuffer()
         buffer.reserveCapacity(

@@ -5,8 +5,9 @@ internal import ShoalCore
 /// micro-batch has been through, in order.
 extension StageTimes {
     static let byteCount = 28
-    /// The two fields that the node fills in lie last, so that it can do so in the bytes of a frame that it passes on.
-    static let hostFieldsByteCount = 8
+    /// The fields that the node fills in lie first and last, so that it can do so in the bytes of a frame that it
+    /// passes on.
+    static let lastHostFieldsByteCount = 8
 
     static func write(_ stages: [StageTimes], into buffer: inout ByteBuffer) {
         buffer.writeInteger(UInt8(clamping: stages.count))
@@ -36,12 +37,13 @@ extension StageTimes {
 }
 
 extension Frame {
-    /// Fills in what the node knows about the stage that answered last with this frame, in microseconds: `engine` and
-    /// `link` of the last `StageTimes`. Frames that do not end with such a record are left alone.
-    package mutating func setHostTimes(engine: UInt32, link: UInt32) {
+    /// Fills in what the node knows about the stage that answered last with this frame, in microseconds: three fields
+    /// of the last `StageTimes`. Frames that do not end with such a record are left alone.
+    package mutating func setHostTimes(queue: UInt32, engine: UInt32, link: UInt32) {
         guard flags.contains(.hasTimes), description.readableBytes > StageTimes.byteCount else { return }
-        let start = description.writerIndex - StageTimes.hostFieldsByteCount
-        description.setInteger(engine, at: start)
-        description.setInteger(link, at: start + 4)
+        let end = description.writerIndex
+        description.setInteger(queue, at: end - StageTimes.byteCount)
+        description.setInteger(engine, at: end - StageTimes.lastHostFieldsByteCount)
+        description.setInteger(link, at: end - StageTimes.lastHostFieldsByteCount + 4)
     }
 }

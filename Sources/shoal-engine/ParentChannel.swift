@@ -15,45 +15,32 @@ internal import ShoalWire
     #error("a C library is needed")
 #endif
 
-/// The way to the daemon: frames out from any thread.
-// Safety: the descriptor is immutable, and `mutex` keeps frames whole.
-final class ParentChannel: @unchecked Sendable {
-    /// Where frames come from.
-    let input: Int32
-    private let output: Int32
-    private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
+/// One of the two sockets to the daemon. Each belongs to one thread.
+struct ParentChannel: Sendable {
+    let descriptor: Int32
 
-    private static let copiedPayloadByteCountMax = 64 << 10
-
-    /// Takes over descriptors 0 and 1. What libraries print to the standard output lands in the standard error
-    /// from now on, so that it cannot corrupt the stream. Nil when the system gives no descriptors.
-    init?() {
-        input = fcntl(0, F_DUPFD_CLOEXEC, 3)
-        output = fcntl(1, F_DUPFD_CLOEXEC, 3)
+    /// Takes over descriptors 0 and 1: the way of micro-batches and of requests that are in order with them, and that
+    /// of text requests. What libraries print to the standard output lands in the standard error from now on, so that
+    /// it cannot corrupt a stream. Nil when the system gives no descriptors.
+    static func takeOver() -> (work: ParentChannel, text: ParentChannel)? {
+        let work = fcntl(0, F_DUPFD_CLOEXEC, 3)
+        let text = fcntl(1, F_DUPFD_CLOEXEC, 3)
         let null = open("/dev/null", O_RDONLY)
-        guard input >= 0, output >= 0, null >= 0, dup2(null, 0) == 0, dup2(2, 1) == 1 else { return nil }
+        guard work >= 0, text >= 0, null >= 0, dup2(null, 0) == 0, dup2(2, 1) == 1 else { return nil }
         if null > 2 { close(null) }
         // The daemon may close its end while a frame is on its way out.
         signal(SIGPIPE, SIG_IGN)
         // Ctrl-C reaches the whole process group; the daemon decides when an engine ends.
         signal(SIGINT, SIG_IGN)
-        pthread_mutex_init(mutex, nil)
+        return (ParentChannel(descriptor: work), ParentChannel(descriptor: text))
     }
 
     /// Waits until the frame is written. A daemon that is gone ends the process.
     func send(_ frame: Frame) {
-        pthread_mutex_lock(mutex)
-        defer { pthread_mutex_unlock(mutex) }
         do {
-            // In one piece, so that the daemon wakes up once for it; copying costs less than a second system call.
-            if frame.payload.readableBytes <= Self.copiedPayloadByteCountMax {
-                var whole = try frame.encoded()
-                return write(&whole)
-            }
-            var head = try frame.encodedHead()
-            write(&head)
-            var payload = frame.payload
-            write(&payload)
+            let (first, rest) = try frame.encodedPieces()
+            write(first)
+            if let rest { write(rest) }
         } catch {
             Exit.internalError("a \(frame.kind) frame cannot be sent: \(error)")
         }
@@ -85,17 +72,18 @@ final class ParentChannel: @unchecked Sendable {
         }
     }
 
-    private func write(_ buffer: inout ByteBuffer) {
+    private func write(_ piece: ByteBuffer) {
+        var buffer = piece
         while buffer.readableBytes > 0 {
             let written = buffer.withUnsafeReadableBytes { bytes in
                 #if canImport(Darwin)
-                    Darwin.write(output, bytes.baseAddress, bytes.count)
+                    Darwin.write(descriptor, bytes.baseAddress, bytes.count)
                 #elseif canImport(Glibc)
-                    Glibc.write(output, bytes.baseAddress, bytes.count)
+                    Glibc.write(descriptor, bytes.baseAddress, bytes.count)
                 #elseif canImport(Musl)
-                    Musl.write(output, bytes.baseAddress, bytes.count)
+                    Musl.write(descriptor, bytes.baseAddress, bytes.count)
                 #else
-                    Android.write(output, bytes.baseAddress, bytes.count)
+                    Android.write(descriptor, bytes.baseAddress, bytes.count)
                 #endif
             }
             if written < 0 && errno == EINTR { continue }

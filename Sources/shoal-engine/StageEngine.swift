@@ -34,11 +34,17 @@ final class StageEngine {
     }
 
     /// Runs until the process ends.
-    func run(_ jobs: BlockingQueue<EngineJob>) -> Never {
+    func run() -> Never {
+        var frames = FrameSource(channel)
         while true {
-            switch jobs.take() {
-            case .microBatch(let frame, let description, let arrivedAt): process(frame, description, arrivedAt)
-            case .request(let frame, let request): channel.send(reply(to: request), to: frame)
+            let frame = frames.next()
+            do throws(ShoalError) {
+                switch try EngineJob(frame) {
+                case .microBatch(let description): process(frame, description)
+                case .request(let request): channel.send(reply(to: request), to: frame)
+                }
+            } catch {
+                Exit.protocolViolation("\(error)")
             }
         }
     }
@@ -161,9 +167,7 @@ extension StageEngine {
 // MARK: - Micro-batches
 
 extension StageEngine {
-    private func process(
-        _ frame: Frame, _ description: MicroBatchDescription, _ arrivedAt: ContinuousClock.Instant
-    ) {
+    private func process(_ frame: Frame, _ description: MicroBatchDescription) {
         do throws(ShoalError) {
             let stage = try loaded()
             try requireRoom(for: frame, description, in: stage)
@@ -172,7 +176,6 @@ extension StageEngine {
             let elapsed = clock.now - start
             count(description.batch, elapsed)
             var times = StageTimes(
-                queue: StageTimes.microseconds(start - arrivedAt),
                 embed: StageTimes.microseconds(stage.context.embedDuration),
                 compute: StageTimes.microseconds(elapsed - stage.context.embedDuration))
             if stage.context.model.isLast {

@@ -3,21 +3,38 @@ internal import ShoalEngine
 internal import ShoalLlama
 internal import Synchronization
 
+#if canImport(Darwin)
+    internal import Darwin
+#elseif canImport(Glibc)
+    internal import Glibc
+#elseif canImport(Musl)
+    internal import Musl
+#elseif canImport(Android)
+    internal import Android
+#else
+    #error("a C library is needed")
+#endif
+
 /// The text thread: tokenizes, renders and converts while the engine thread computes.
+///
+/// It never computes, so it notices soon that the daemon is gone, even during a long decode.
 final class TextService: Sendable {
     private let vocabulary = Mutex<Vocabulary?>(nil)
-    private let channel: ParentChannel
-
-    init(channel: ParentChannel) { self.channel = channel }
 
     /// Called by the engine thread once the model is loaded.
     func serve(_ vocabulary: Vocabulary) { self.vocabulary.withLock { $0 = vocabulary } }
 
     /// Runs until the process ends.
-    func run(_ jobs: BlockingQueue<TextJob>) -> Never {
+    func run(_ channel: ParentChannel) -> Never {
+        let parent = getppid()
+        var frames = FrameSource(channel)
         while true {
-            let job = jobs.take()
-            channel.send(reply(to: job.request), to: job.frame)
+            let frame = frames.next(from: parent)
+            do throws(ShoalError) {
+                channel.send(reply(to: try EngineJob.textRequest(frame)), to: frame)
+            } catch {
+                Exit.protocolViolation("\(error)")
+            }
         }
     }
 

@@ -1,3 +1,4 @@
+import CShoalSystem
 import NIOCore
 import NIOPosix
 import ShoalCore
@@ -5,6 +6,18 @@ import ShoalLinks
 import ShoalTesting
 import ShoalWire
 import Testing
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#elseif canImport(Android)
+    import Android
+#elseif canImport(Darwin)
+    import Darwin
+#else
+    #error("these tests write to a socket")
+#endif
 
 @Suite("Frame connections", .timeLimit(.minutes(5)))
 struct FrameConnectionTests {
@@ -44,6 +57,21 @@ struct FrameConnectionTests {
             let reason = await receiver.closeReason()
             #expect(receiver.frames.map(\.number) == [1])
             #expect(reason == ShoalError(.unavailable, "going away"))
+        }
+    }
+
+    @Test("bytes that are no frame are the reason also when the stream has ended before start")
+    func lateGarbage() async throws {
+        try await withEventLoops { group in
+            var ends: [CInt] = [-1, -1]
+            try #require(shoal_socket_pair(&ends) == 0)
+            let garbage = Array(repeating: UInt8(0x41), count: 64)
+            #expect(garbage.withUnsafeBytes { write(ends[1], $0.baseAddress, $0.count) } == garbage.count)
+            close(ends[1])
+            let connection = try await FrameConnection.adopting(socket: ends[0], eventLoop: group.next())
+            let receiver = RecordingReceiver()
+            connection.start(receiver)
+            #expect(await receiver.closeReason()?.code == .protocolViolation)
         }
     }
 

@@ -168,12 +168,26 @@ struct DescriptionCodingTests {
         }
     }
 
+    @Test("entries are counted without reading them, behind any KV operations, and not in what is no micro-batch")
+    func entryCount() throws {
+        let entry = BatchEntry(
+            sequence: SequenceID(rawValue: 0), position: 0, token: TokenID(rawValue: 0), wantsOutput: false)
+        let batch = MicroBatch(
+            number: 1, kvOperations: [.remove(SequenceID(rawValue: 1), from: 0, to: 9), .clear],
+            entries: [entry, entry, entry])
+        let frame = try MicroBatchDescription(batch: batch, activations: nil)
+            .frame(instance: Self.instance, generation: 1)
+        #expect(MicroBatchDescription.entryCount(of: frame) == 3)
+        #expect(MicroBatchDescription.entryCount(of: Frame(kind: .microBatch)) == nil)
+    }
+
     @Test("a node fills in what it measured of its own stage, and leaves frames without times alone")
     func hostTimes() throws {
         var expected = MicroBatchDescription(
             batch: MicroBatch(number: 1, entries: []), activations: nil, stages: [Self.times, Self.times])
         var frame = try expected.frame(instance: Self.instance, generation: 1)
-        frame.setHostTimes(engine: 1000, link: 70000)
+        frame.setHostTimes(queue: 40, engine: 1000, link: 70000)
+        expected.stages[1].queue = 40
         expected.stages[1].engine = 1000
         expected.stages[1].link = 70000
         #expect(try MicroBatchDescription(decoding: frame) == expected)
@@ -181,12 +195,12 @@ struct DescriptionCodingTests {
         let untimed = try MicroBatchDescription(batch: expected.batch, activations: nil)
             .frame(instance: Self.instance, generation: 1)
         var touched = untimed
-        touched.setHostTimes(engine: 1000, link: 70000)
+        touched.setHostTimes(queue: 40, engine: 1000, link: 70000)
         #expect(touched == untimed)
 
         var outputs = try OutputsDescription(tokens: [], logits: nil, stages: [Self.times])
             .frame(number: 1, instance: Self.instance, generation: 1)
-        outputs.setHostTimes(engine: 9, link: 0)
+        outputs.setHostTimes(queue: 0, engine: 9, link: 0)
         #expect(try OutputsDescription(decoding: outputs).stages.map(\.engine) == [9])
     }
 

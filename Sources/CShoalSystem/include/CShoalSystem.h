@@ -18,12 +18,13 @@ int shoal_socket_pair(int ends[2]);
 // A pipe, [0] for reading, close-on-exec at both ends.
 int shoal_pipe(int ends[2]);
 
-// Starts `path` with `arguments` (arguments[0] included) and `environment`, both NULL-terminated. The child has
-// `standard_streams` as descriptors 0 and 1 and `standard_error` as 2, default signal handling, no blocked signals,
-// and no other descriptor of ours (close-on-exec alone where the C library cannot close the rest).
+// Starts `path` with `arguments` (arguments[0] included) and `environment`, both NULL-terminated. The child has the
+// three descriptors as its 0, 1 and 2, default signal handling, no blocked signals, and no other descriptor of ours
+// (close-on-exec alone where the C library cannot close the rest).
 // Returns the process id, or -errno; a missing or not executable file is reported here, not by the child.
 int32_t shoal_spawn(
-    const char *path, char *const arguments[], char *const environment[], int standard_streams, int standard_error);
+    const char *path, char *const arguments[], char *const environment[], int standard_input, int standard_output,
+    int standard_error);
 
 // The same for a stock program that knows nothing of us: its standard output and error both go to `output`, its input
 // is empty. On Linux and Android it ignores SIGPIPE, and the system kills it when the calling thread ends, and with it

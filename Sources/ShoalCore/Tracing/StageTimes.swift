@@ -2,7 +2,8 @@
 ///
 /// All in microseconds of that stage's own clock.
 package struct StageTimes: Hashable, Sendable, Codable {
-    /// From the frame's arrival in the engine to the start of its work: other micro-batches, or thread wake-up.
+    /// Behind earlier micro-batches, as the node sees it: until the engine had answered those. Zero until the node has
+    /// filled it in.
     package var queue: UInt32
     /// Tokens to input rows; first stage only.
     package var embed: UInt32

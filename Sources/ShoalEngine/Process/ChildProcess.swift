@@ -50,13 +50,14 @@ final class ChildProcess: Sendable {
         outOfMemoryKillCountAtStart = killCount
     }
 
-    /// Starts `program` with a socket as its standard input and output; returns our end, which the caller closes.
+    /// Starts `program` with one socket as its standard input and another as its standard output; returns our ends,
+    /// which the caller closes.
     ///
     /// Throws `engineLost` naming the program and the reason. Does not block the caller's thread.
-    static func start(_ program: Program, log: EngineLog) async throws(ShoalError) -> (ChildProcess, socket: CInt) {
+    static func start(_ program: Program, log: EngineLog) async throws(ShoalError) -> (ChildProcess, EngineSockets) {
         let threads = NIOThreadPool(numberOfThreads: 2)
         threads.start()
-        let result: Result<(ChildProcess, socket: CInt), ShoalError>
+        let result: Result<(ChildProcess, EngineSockets), ShoalError>
         do {
             result = try await threads.runIfActive { spawn(program, log: log, threads: threads) }
         } catch {
@@ -103,7 +104,7 @@ final class ChildProcess: Sendable {
 
     private static func spawn(
         _ program: Program, log: EngineLog, threads: NIOThreadPool
-    ) -> Result<(ChildProcess, socket: CInt), ShoalError> {
+    ) -> Result<(ChildProcess, EngineSockets), ShoalError> {
         var pairs = Descriptors()
         guard pairs.open() else {
             return .failure(ShoalError(.engineLost, "no descriptors left for an engine's sockets and pipes"))
@@ -115,8 +116,10 @@ final class ChildProcess: Sendable {
             program.isStock
             ? shoal_spawn_tied(program.path, arguments.pointer, environment.pointer, pairs.standardError[1])
             : shoal_spawn(
-                program.path, arguments.pointer, environment.pointer, pairs.socket[1], pairs.standardError[1])
-        closeDescriptor(pairs.socket[1])
+                program.path, arguments.pointer, environment.pointer, pairs.work[1], pairs.text[1],
+                pairs.standardError[1])
+        closeDescriptor(pairs.work[1])
+        closeDescriptor(pairs.text[1])
         closeDescriptor(pairs.standardError[1])
         guard processID > 0 else {
             pairs.closeOurs()
@@ -124,7 +127,7 @@ final class ChildProcess: Sendable {
         }
         let child = ChildProcess(processID: processID, log: log, threads: threads, killCount: killCount)
         child.watch(pairs)
-        return .success((child, socket: pairs.socket[0]))
+        return .success((child, EngineSockets(work: pairs.work[0], text: pairs.text[0])))
     }
 
     private static func startFailure(_ path: String, errnoCode: Int32) -> ShoalError {
@@ -204,22 +207,35 @@ final class ChildProcess: Sendable {
     }
 }
 
+/// A node's ends of its sockets to one engine; see `EngineSession`.
+struct EngineSockets {
+    /// The child's standard input.
+    var work: CInt
+    /// The child's standard output.
+    var text: CInt
+}
+
 /// The descriptors between a node and one child; index 0 is ours.
 private struct Descriptors {
-    var socket: [CInt] = [-1, -1]
+    var work: [CInt] = [-1, -1]
+    var text: [CInt] = [-1, -1]
     var standardError: [CInt] = [-1, -1]
     /// Closed by the waiting thread when the child has ended; both ends are ours.
     var ended: [CInt] = [-1, -1]
 
     /// False, and nothing left open, when the process has too many descriptors.
     mutating func open() -> Bool {
-        if shoal_socket_pair(&socket) == 0, shoal_pipe(&standardError) == 0, shoal_pipe(&ended) == 0 { return true }
-        for descriptor in socket + standardError + ended where descriptor >= 0 { closeDescriptor(descriptor) }
+        if shoal_socket_pair(&work) == 0, shoal_socket_pair(&text) == 0, shoal_pipe(&standardError) == 0,
+            shoal_pipe(&ended) == 0
+        {
+            return true
+        }
+        for descriptor in work + text + standardError + ended where descriptor >= 0 { closeDescriptor(descriptor) }
         return false
     }
 
     func closeOurs() {
-        for descriptor in [socket[0], standardError[0], ended[0], ended[1]] { closeDescriptor(descriptor) }
+        for descriptor in [work[0], text[0], standardError[0], ended[0], ended[1]] { closeDescriptor(descriptor) }
     }
 }
 

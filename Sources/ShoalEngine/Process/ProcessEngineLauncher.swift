@@ -2,7 +2,7 @@ package import NIOCore
 package import ShoalCore
 package import ShoalLinks
 
-/// Starts `shoal-engine` as a child process, which gets one end of a socket pair as its standard input and output.
+/// Starts `shoal-engine` as a child process, whose standard input and output are the ends of two socket pairs.
 package struct ProcessEngineLauncher: EngineLauncher {
     /// How engines are started, bounded and ended.
     package struct Configuration: Sendable {
@@ -49,13 +49,10 @@ package struct ProcessEngineLauncher: EngineLauncher {
         let program = ChildProcess.Program(
             path: configuration.executablePath, arguments: configuration.arguments,
             environment: configuration.environment)
-        let (child, socket) = try await ChildProcess.start(program, log: log)
-        var links = LinkConfiguration()
-        links.saysGoodbye = false
-        let connection: FrameConnection
+        let (child, sockets) = try await ChildProcess.start(program, log: log)
+        let connections: (work: FrameConnection, text: FrameConnection)
         do throws(ShoalError) {
-            connection = try await FrameConnection.adopting(
-                socket: socket, eventLoop: eventLoop, configuration: links)
+            connections = try await Self.connections(over: sockets, eventLoop)
         } catch {
             child.expectEnd()
             child.send(signal: ProcessEngine.killSignal)
@@ -63,7 +60,7 @@ package struct ProcessEngineLauncher: EngineLauncher {
         }
         let ending = EngineEnding(child: child, stopGrace: configuration.stopGrace)
         let session = EngineSession(
-            connection: connection, receiver: receiver, onLoadProgress: onLoadProgress,
+            connection: connections.work, text: connections.text, receiver: receiver, onLoadProgress: onLoadProgress,
             describeEnd: {
                 let exit = await ending.end()
                 return exit.wasRequested ? nil : exit.error
@@ -79,10 +76,34 @@ package struct ProcessEngineLauncher: EngineLauncher {
             return ProcessEngine(session: session, ending: ending, log: log, build: build, launchRecord: record)
         } catch {
             ending.askFor()
-            connection.close(because: nil)
+            connections.work.close(because: nil)
             _ = await ending.end()
             await session.waitForEnd()
             throw error.during("starting the engine \(configuration.executablePath)").with(lastLogLine: log.lines.last)
+        }
+    }
+
+    /// Closes both sockets when it throws.
+    private static func connections(
+        over sockets: EngineSockets, _ eventLoop: any EventLoop
+    ) async throws(ShoalError) -> (work: FrameConnection, text: FrameConnection) {
+        var links = LinkConfiguration()
+        links.saysGoodbye = false
+        let work: FrameConnection
+        do throws(ShoalError) {
+            work = try await FrameConnection.adopting(
+                socket: sockets.work, eventLoop: eventLoop, configuration: links)
+        } catch {
+            closeDescriptor(sockets.text)
+            throw error
+        }
+        do throws(ShoalError) {
+            let text = try await FrameConnection.adopting(
+                socket: sockets.text, eventLoop: eventLoop, configuration: links)
+            return (work, text)
+        } catch {
+            work.close(because: nil)
+            throw error
         }
     }
 }

@@ -53,11 +53,12 @@ package final class StockProcess: Sendable {
         let log = EngineLog(
             path: try EngineLogFile.path(program.label, in: program.logDirectory),
             byteCountMax: program.logByteCountMax, onLine: onLine)
-        let (child, socket) = try await ChildProcess.start(
+        let (child, sockets) = try await ChildProcess.start(
             ChildProcess.Program(
                 path: program.path, arguments: program.arguments, environment: program.environment, isStock: true),
             log: log)
-        closeDescriptor(socket)
+        closeDescriptor(sockets.work)
+        closeDescriptor(sockets.text)
         return StockProcess(program, child: child, log: log, stopGrace: stopGrace)
     }
 

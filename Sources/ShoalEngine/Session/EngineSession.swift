@@ -5,6 +5,10 @@ package import ShoalWire
 
 /// The node's end of the conversation with one engine: matches replies to requests and hands on the rest.
 ///
+/// Text requests have a connection of their own, so that in the engine the thread that computes reads its work itself:
+/// a thread that reads for it would cost every token a wake-up. The text connection ends with the other one; an engine
+/// closes both, by ending.
+///
 /// Requests fail with the cause of death when the engine is gone, so `describeEnd` may take a moment to find it out.
 package final class EngineSession: FrameReceiver {
     /// What to tell when the connection has closed; nil when the end was asked for.
@@ -15,6 +19,7 @@ package final class EngineSession: FrameReceiver {
     private static let firstPostNumber: UInt64 = 1 << 63
 
     package let connection: FrameConnection
+    private let text: FrameConnection
     private let receiver: any FrameReceiver
     private let onLoadProgress: @Sendable (Double) -> Void
     private let describeEnd: DescribeEnd
@@ -43,11 +48,13 @@ package final class EngineSession: FrameReceiver {
         var settledCount = 0
     }
 
+    /// Without `text`, text requests go the way of all others. Both connections are of one loop.
     package init(
-        connection: FrameConnection, receiver: any FrameReceiver,
+        connection: FrameConnection, text: FrameConnection? = nil, receiver: any FrameReceiver,
         onLoadProgress: @escaping @Sendable (Double) -> Void, describeEnd: @escaping DescribeEnd
     ) {
         self.connection = connection
+        self.text = text ?? connection
         self.receiver = receiver
         self.onLoadProgress = onLoadProgress
         self.describeEnd = describeEnd
@@ -60,6 +67,7 @@ package final class EngineSession: FrameReceiver {
             started.resolve(.failure(ShoalError(.timedOut, "the engine did not start within \(deadline)")))
         }
         connection.start(self)
+        if text !== connection { text.start(self) }
         let build = try await started.wait()
         expiry.cancel()
         guard build.protocolNumber == ShoalVersion.protocolNumber else {
@@ -75,12 +83,13 @@ package final class EngineSession: FrameReceiver {
     package func request(_ request: EngineRequest, deadline: Duration) async throws(ShoalError) -> EngineReply {
         let description = try FrameJSON.encode(request)
         let isLoad = if case .load = request { true } else { false }
+        let way = request.isAboutText ? text : connection
         let pending = PendingReply<EngineReply>()
         connection.eventLoop.execute { [self] in
             let number = state.value.requests.add(pending) { number in expire(number, after: deadline) }
             guard let number else { return }
             if isLoad { state.value.load = (number, deadline) }
-            connection.send(Frame(kind: .engineRequest, number: number, description: description))
+            way.send(Frame(kind: .engineRequest, number: number, description: description))
         }
         let reply: EngineReply
         do throws(ShoalError) {
@@ -174,18 +183,21 @@ package final class EngineSession: FrameReceiver {
             switch frame.kind {
             case .engineReply: try received(reply: frame)
             case .engineEvent: received(try FrameJSON.decode(EngineEvent.self, from: frame.description))
-            default: receiver.received(frame, on: connection)
+            default: receiver.received(frame, on: self.connection)
             }
         } catch {
-            connection.close(because: error.during("the engine"))
+            self.connection.close(because: error.during("the engine"))
         }
     }
 
     package func writabilityChanged(_ isWritable: Bool, on connection: FrameConnection) {
+        guard connection === self.connection else { return }
         receiver.writabilityChanged(isWritable, on: connection)
     }
 
     package func closed(_ connection: FrameConnection, because error: ShoalError?) {
+        guard connection === self.connection else { return textClosed(because: error) }
+        if text !== connection { text.close(because: nil) }
         // Ends by itself: `describeEnd` is bounded by the grace that a dying engine gets.
         Task { [self] in
             let cause = await describeEnd()
@@ -200,6 +212,13 @@ package final class EngineSession: FrameReceiver {
                 ended.give()
             }
         }
+    }
+
+    /// An engine that ends closes both, and may have said something on the other one. One that breaks the protocol is
+    /// of no use.
+    private func textClosed(because error: ShoalError?) {
+        guard let error, error.code == .protocolViolation else { return }
+        connection.close(because: error)
     }
 
     private func received(reply frame: Frame) throws(ShoalError) {

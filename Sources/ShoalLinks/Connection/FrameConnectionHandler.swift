@@ -19,7 +19,6 @@ final class FrameConnectionHandler: ChannelInboundHandler, RemovableChannelHandl
     private var context: ChannelHandlerContext?
     private var receiver: (any FrameReceiver)?
     private var reader = FrameReader()
-    private var outboundByteCount = 0
     private var isClosing = false
     private var isClosed = false
     /// The stream ended without a close of ours; frames of before may still wait for a receiver.
@@ -51,27 +50,31 @@ final class FrameConnectionHandler: ChannelInboundHandler, RemovableChannelHandl
 
     func send(_ frame: Frame) {
         guard !isClosing, let context, let connection else { return }
-        let byteCount = frame.byteCount
-        guard outboundByteCount == 0 || outboundByteCount + byteCount <= configuration.outboundByteCountMax else {
-            let reason = "\(connection.peerDescription) does not read: \(outboundByteCount) bytes wait for it"
+        let waiting = waitingByteCount(context)
+        guard waiting == 0 || waiting + frame.byteCount <= configuration.outboundByteCountMax else {
+            let reason = "\(connection.peerDescription) does not read: \(waiting) bytes wait for it"
             return close(because: ShoalError(.linkLost, reason), sayingGoodbye: false)
         }
-        let head: ByteBuffer
+        let pieces: (first: ByteBuffer, rest: ByteBuffer?)
         do throws(ShoalError) {
-            head = try frame.encodedHead()
+            pieces = try frame.encodedPieces()
         } catch {
             return close(because: error, sayingGoodbye: true)
         }
-        outboundByteCount += byteCount
         connection.countSent(frame)
-        let written = context.eventLoop.makePromise(of: Void.self)
-        written.futureResult.assumeIsolated().whenComplete { _ in self.outboundByteCount -= byteCount }
-        if frame.payload.readableBytes > 0 {
-            context.write(Self.wrapOutboundOut(head), promise: nil)
-            context.writeAndFlush(Self.wrapOutboundOut(frame.payload), promise: written)
+        if let rest = pieces.rest {
+            context.write(Self.wrapOutboundOut(pieces.first), promise: nil)
+            context.writeAndFlush(Self.wrapOutboundOut(rest), promise: nil)
         } else {
-            context.writeAndFlush(Self.wrapOutboundOut(head), promise: written)
+            context.writeAndFlush(Self.wrapOutboundOut(pieces.first), promise: nil)
         }
+    }
+
+    /// What the peer has not taken yet; zero while that is no more than the high water mark.
+    private func waitingByteCount(_ context: ChannelHandlerContext) -> Int {
+        guard !context.channel.isWritable else { return 0 }
+        // A channel that cannot tell is closed.
+        return (try? context.channel.syncOptions?.getOption(.bufferedWritableBytes)) ?? 0
     }
 
     func close(because error: ShoalError?, sayingGoodbye: Bool) {
@@ -158,7 +161,10 @@ final class FrameConnectionHandler: ChannelInboundHandler, RemovableChannelHandl
                 guard frame.kind != .goodbye else { return farewell(frame) }
                 receiver.received(frame, on: connection)
             } catch {
-                return close(because: error.during("frames from \(connection.peerDescription)"), sayingGoodbye: true)
+                let reason = error.during("frames from \(connection.peerDescription)")
+                // The stream may have ended before somebody took its frames.
+                guard !isClosed else { return closeReason = closeReason ?? reason }
+                return close(because: reason, sayingGoodbye: true)
             }
         }
     }

@@ -1,7 +1,7 @@
 /// The bounds and intervals of links.
 package struct LinkConfiguration: Sendable {
-    /// Bytes that may wait for a peer that does not read. Beyond it the connection closes, unless nothing else waits:
-    /// a single frame of any legal size always fits.
+    /// Bytes that may wait for a peer that does not read. Beyond it, and the high water mark, the connection closes,
+    /// unless nothing else waits: a single frame of any legal size always fits.
     package var outboundByteCountMax = 64 << 20
     /// Bytes that may come before somebody takes the connection's frames.
     package var unstartedByteCountMax = 16 << 20

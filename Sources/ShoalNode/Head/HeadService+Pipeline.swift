@@ -109,7 +109,7 @@ extension HeadService {
     }
 
     func send(_ batch: MicroBatch) throws(ShoalError) {
-        tracer.sending(batch, now: now) { scheduler?.owner(of: $0) }
+        let sentAt = now
         let frame = try MicroBatchDescription(batch: batch, activations: nil)
             .frame(instance: order.id, generation: lifecycle.generation)
         if order.stages.count == 1 {
@@ -117,6 +117,8 @@ extension HeadService {
         } else {
             firstStageLink?.send(frame)
         }
+        // Behind what the first stage waits for; its outputs cannot be here yet.
+        tracer.sending(batch, now: sentAt) { scheduler?.owner(of: $0) }
     }
 
     /// A frame of the last stage, on the data loop.
@@ -141,11 +143,12 @@ extension HeadService {
             return perform(lifecycle.warmUpSucceeded(generation: frame.generation, now: now))
         }
         let outputs = try OutputsDescription(decoding: frame)
-        tracer.arrived(batchNumber: frame.number, stages: outputs.stages, now: now)
+        let arrivedAt = now
         perform(
             scheduler?.outputsArrived(
                 batchNumber: frame.number, generation: frame.generation, tokens: outputs.tokens, stages: outputs.stages,
-                now: now) ?? [])
+                now: arrivedAt) ?? [])
+        tracer.arrived(batchNumber: frame.number, stages: outputs.stages, now: arrivedAt)
     }
 
     private func receiveFailure(_ frame: Frame, _ error: ShoalError) {

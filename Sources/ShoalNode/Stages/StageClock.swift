@@ -10,6 +10,7 @@ struct StageClock: Sendable {
 
     /// Oldest first: an engine answers in order.
     private var given: [(number: UInt64, at: Duration)] = []
+    private var answeredAt: Duration?
     private var ping: (number: UInt64, at: Duration)?
     private var nextPingNumber: UInt64 = 1
     private(set) var roundTrip: Duration?
@@ -20,12 +21,14 @@ struct StageClock: Sendable {
         given.append((number, now))
     }
 
-    /// The engine answered: how long it had the frame; nil if that is not known.
-    mutating func took(_ number: UInt64, now: Duration) -> Duration? {
+    /// The engine answered: how long it had the frame, and how long of that it was busy with earlier ones; nil if that
+    /// is not known.
+    mutating func took(_ number: UInt64, now: Duration) -> (held: Duration, queued: Duration)? {
+        defer { answeredAt = now }
         guard let index = given.firstIndex(where: { $0.number == number }) else { return nil }
         let start = given[index].at
         given.removeSubrange(...index)
-        return now - start
+        return (now - start, max(.zero, (answeredAt ?? start) - start))
     }
 
     /// The number of the next ping on the link to the next stage.

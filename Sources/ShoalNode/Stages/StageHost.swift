@@ -294,9 +294,10 @@ extension StageHost: FrameReceiver {
     private func receiveFromEngine(_ frame: Frame) {
         guard let order = assignment, frame.generation == order.generation else { return }
         var frame = frame
-        if let duration = times.took(frame.number, now: now) {
+        if let (held, queued) = times.took(frame.number, now: now) {
             frame.setHostTimes(
-                engine: StageTimes.microseconds(duration), link: StageTimes.microseconds(times.roundTrip ?? .zero))
+                queue: StageTimes.microseconds(queued), engine: StageTimes.microseconds(held),
+                link: StageTimes.microseconds(times.roundTrip ?? .zero))
         }
         passOn(frame)
     }
@@ -309,12 +310,13 @@ extension StageHost: FrameReceiver {
     /// To the next stage, or to the head.
     private func passOn(_ frame: Frame) {
         if let downstream {
+            // First of all: the next stage waits, what is counted here does not matter to it.
+            downstream.send(frame)
             boundaryByteCount += frame.byteCount
             // A frame that cannot be read counts for nothing here; the next stage refuses it.
-            if frame.kind == .microBatch, let description = try? MicroBatchDescription(decoding: frame) {
-                boundaryTokenCount += description.batch.entries.count
+            if frame.kind == .microBatch {
+                boundaryTokenCount += MicroBatchDescription.entryCount(of: frame) ?? 0
             }
-            downstream.send(frame)
         } else {
             outputsReceiver?(frame)
         }

@@ -47,6 +47,20 @@ struct EngineLifeTests {
         #expect(await engine.waitForExit() == 2)
     }
 
+    @Test("a frame on the wrong one of its two sockets ends the engine with code 2")
+    func wrongSocket() async throws {
+        let tokenize = Frame(
+            kind: .engineRequest,
+            description: try FrameJSON.encode(
+                EngineRequest.tokenize(text: "a", addSpecial: false, parseSpecial: false)))
+        let first = try await EngineUnderTest.start()
+        try await first.send(tokenize)
+        #expect(await first.waitForExit() == 2)
+        let second = try await EngineUnderTest.start()
+        try await second.sendOnTextSocket(Frame(kind: .microBatch))
+        #expect(await second.waitForExit() == 2)
+    }
+
     @Test("requests and micro-batches are answered in the order they were sent")
     func orderIsKept() async throws {
         let pipeline = try await TestPipeline.start(.family("llama"))

@@ -21,7 +21,8 @@ actor EngineUnderTest {
     private let executor = QueueExecutor(label: "engine under test")
     private let process = Process()
     private let end: ProcessEnd
-    private let descriptor: Int32
+    private let work: Int32
+    private let texts: Int32
     private var reader = FrameReader()
     private var nextNumber: UInt64 = 1
     private(set) var build: EngineBuild?
@@ -41,6 +42,23 @@ actor EngineUnderTest {
     }
 
     private init() throws {
+        let theirs: FileHandle
+        let theirTexts: FileHandle
+        (work, theirs) = try Self.socketPair()
+        (texts, theirTexts) = try Self.socketPair()
+        end = ProcessEnd(of: process)
+        process.executableURL = Bundle.main.bundleURL.appendingPathComponent("shoal-engine")
+        process.standardInput = theirs
+        process.standardOutput = theirTexts
+        process.standardError =
+            ProcessInfo.processInfo.environment["SHOAL_TEST_ENGINE_LOG"] == nil
+            ? FileHandle.nullDevice : FileHandle.standardError
+        try process.run()
+        try theirs.close()
+        try theirTexts.close()
+    }
+
+    private static func socketPair() throws -> (Int32, FileHandle) {
         var pair: [Int32] = [-1, -1]
         #if canImport(Darwin)
             let type = SOCK_STREAM
@@ -50,22 +68,15 @@ actor EngineUnderTest {
         guard socketpair(AF_UNIX, type, 0, &pair) == 0 else {
             throw ShoalError(.internal, "socketpair: \(String(cString: strerror(errno)))")
         }
-        descriptor = pair[0]
-        end = ProcessEnd(of: process)
         var timeout = timeval(tv_sec: EngineUnderTest.replySecondsMax, tv_usec: 0)
-        setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &timeout, socklen_t(MemoryLayout<timeval>.size))
-        let theirs = FileHandle(fileDescriptor: pair[1], closeOnDealloc: true)
-        process.executableURL = Bundle.main.bundleURL.appendingPathComponent("shoal-engine")
-        process.standardInput = theirs
-        process.standardOutput = theirs
-        process.standardError =
-            ProcessInfo.processInfo.environment["SHOAL_TEST_ENGINE_LOG"] == nil
-            ? FileHandle.nullDevice : FileHandle.standardError
-        try process.run()
-        try theirs.close()
+        setsockopt(pair[0], SOL_SOCKET, SO_RCVTIMEO, &timeout, socklen_t(MemoryLayout<timeval>.size))
+        return (pair[0], FileHandle(fileDescriptor: pair[1], closeOnDealloc: true))
     }
 
-    deinit { close(descriptor) }
+    deinit {
+        close(work)
+        close(texts)
+    }
 
     private func waitForStart() throws {
         let frame = try receive()
@@ -79,9 +90,10 @@ actor EngineUnderTest {
     func ask(_ request: EngineRequest) throws -> EngineReply {
         let number = nextNumber
         nextNumber += 1
-        try send(Frame(kind: .engineRequest, number: number, description: FrameJSON.encode(request)))
+        let descriptor = request.isAboutText ? texts : work
+        try send(Frame(kind: .engineRequest, number: number, description: FrameJSON.encode(request)), to: descriptor)
         while true {
-            let frame = try receive()
+            let frame = try receive(from: descriptor)
             if frame.kind == .engineEvent {
                 let event: EngineEvent = try FrameJSON.decode(from: frame.description)
                 if case .loadProgress(let value) = event { progress.append(value) }
@@ -137,9 +149,18 @@ actor EngineUnderTest {
         return answer
     }
 
-    func send(_ frame: Frame) throws { try send(bytes: Array(frame.encoded().readableBytesView)) }
+    func send(_ frame: Frame) throws { try send(frame, to: work) }
 
-    func send(bytes: [UInt8]) throws {
+    func send(bytes: [UInt8]) throws { try send(bytes: bytes, to: work) }
+
+    /// On the socket that is for text requests only.
+    func sendOnTextSocket(_ frame: Frame) throws { try send(frame, to: texts) }
+
+    private func send(_ frame: Frame, to descriptor: Int32) throws {
+        try send(bytes: Array(frame.encoded().readableBytesView), to: descriptor)
+    }
+
+    private func send(bytes: [UInt8], to descriptor: Int32) throws {
         var done = 0
         while done < bytes.count {
             let count = bytes[done...].withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
@@ -148,7 +169,10 @@ actor EngineUnderTest {
         }
     }
 
-    func receive() throws -> Frame {
+    func receive() throws -> Frame { try receive(from: work) }
+
+    /// One reader is enough: nothing is asked on one socket before the answers of the other one are there.
+    private func receive(from descriptor: Int32) throws -> Frame {
         let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 18, alignment: 16)
         defer { buffer.deallocate() }
         while true {
@@ -162,9 +186,10 @@ actor EngineUnderTest {
         }
     }
 
-    /// Closes our end and waits for the process to end by itself.
+    /// Closes our ends and waits for the process to end by itself.
     func closeAndWait() -> Int32 {
-        shutdown(descriptor, Int32(SHUT_RDWR))
+        shutdown(work, Int32(SHUT_RDWR))
+        shutdown(texts, Int32(SHUT_RDWR))
         return waitForExit()
     }
 
