@@ -9,7 +9,8 @@ internal import ShoalWire
 /// names of thresholds, which the checking tool only finds without spaces.
 let benchmarks: @Sendable () -> Void = {
     Benchmark.defaultConfiguration.metrics = [.wallClock]
-    // Three times the recorded time: machines differ, and what this is to find, work that grows with what is kept, is more.
+    // Three times the recorded time: machines differ, and work that grows with what is kept, which this is to find,
+    // takes longer than that.
     Benchmark.defaultConfiguration.thresholds = [.wallClock: .init(relative: [.p90: 200.0])]
     Benchmark.defaultConfiguration.maxDuration = .seconds(2)
     Benchmark.defaultConfiguration.scalingFactor = .kilo
