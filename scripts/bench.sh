@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Shoal beside llama.cpp on this machine: see docs/benchmarks.md. BENCH_QUICK=1 takes three minutes instead of fifteen,
+# Shoal beside llama.cpp on this machine: see docs/benchmarks.md. BENCH_QUICK=1 takes three minutes instead of seventeen,
 # MODEL=PATH another GGUF, BENCH_OUTPUT=FOLDER another place for the results; further arguments go to bench.py.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/paths.sh"
