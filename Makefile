@@ -32,7 +32,7 @@ release: engine ## build Shoal, release
 demo: release model ## two nodes on this machine answer as one model (MODEL=PATH for another GGUF)
 	@scripts/demo.sh
 
-bench: release model ## Shoal beside llama.cpp, about 15 minutes (BENCH_QUICK=1: three; MODEL=PATH); docs/benchmarks.md
+bench: release model ## Shoal beside llama.cpp, about 17 minutes (BENCH_QUICK=1: three; MODEL=PATH); docs/benchmarks.md
 	@scripts/bench.sh
 
 MICROBENCH = cd Benchmarks && swift package --disable-sandbox --allow-writing-to-package-directory benchmark
