@@ -94,33 +94,31 @@ struct StageCost: Sendable {
 
     private static let singleTokenWeight = 0.05
 
-    /// The line's times, times what the measured sizes were against it, sizes between them in proportion. Noise must
-    /// not make more tokens look cheaper.
+    /// Measured sizes as they were measured, the less the longer ago; between two of them in proportion; beyond the
+    /// largest by the line, times what that one was against it. Noise must not make more tokens look cheaper.
     private func correctedSeconds(_ line: NonNegativeFit) -> [Double] {
         let promised = (1...answers.count).map { line.value([1, Double($0), Double($0)]) }
-        let ratios = zip(answers, promised).map { point, promised in
-            point.flatMap { promised > 0 ? 1 + ($0.seconds / promised - 1) * $0.weight : nil }
+        let measured = zip(answers, promised).map { point, promised in
+            point.map { promised + ($0.seconds - promised) * $0.weight }
         }
         var last = 0.0
         return promised.indices.map { index in
-            last = max(last, promised[index] * ratio(at: index, ratios))
+            last = max(last, seconds(at: index, measured, promised))
             return last
         }
     }
 
-    /// Beyond the largest measured size its ratio goes on, unless that is the single token's.
-    private func ratio(at index: Int, _ ratios: [Double?]) -> Double {
-        if let ratio = ratios[index] { return ratio }
-        let below = ratios[..<index].lastIndex { $0 != nil }
-        let above = ratios[index...].firstIndex { $0 != nil }
-        switch (below, above) {
-        case (let below?, let above?):
-            let (first, second) = (ratios[below] ?? 1, ratios[above] ?? 1)
+    private func seconds(at index: Int, _ measured: [Double?], _ promised: [Double]) -> Double {
+        if let seconds = measured[index] { return seconds }
+        let below = measured[..<index].lastIndex { $0 != nil }
+        let above = measured[index...].firstIndex { $0 != nil }
+        if let below, let above, let first = measured[below], let second = measured[above] {
             return first + (second - first) * Double(index - below) / Double(above - below)
-        case (let below?, nil): return below == 0 ? 1 : ratios[below] ?? 1
-        case (nil, let above?): return ratios[above] ?? 1
-        case (nil, nil): return 1
         }
+        // Single tokens say little about larger micro-batches.
+        let nearest = above ?? below.flatMap { $0 > 0 ? $0 : nil }
+        guard let nearest, let seconds = measured[nearest], promised[nearest] > 0 else { return promised[index] }
+        return promised[index] * seconds / promised[nearest]
     }
 
     /// Seconds for one micro-batch, whose counts may be means; 0 while nothing is known.
@@ -128,9 +126,9 @@ struct StageCost: Sendable {
         guard let line else { return 0 }
         let fitted = line.value([1, tokenCount, outputCount])
         guard outputCount >= tokenCount, tokenCount >= 1 else { return fitted }
-        let index = Int(tokenCount) - 1
-        guard index + 1 < answerSeconds.count else { return max(fitted, answerSeconds.last ?? 0) }
-        let share = tokenCount - tokenCount.rounded(.down)
-        return answerSeconds[index] + (answerSeconds[index + 1] - answerSeconds[index]) * share
+        let largest = Double(answerSeconds.count)
+        guard tokenCount <= largest else { return max(fitted, answerSeconds.last ?? 0) }
+        let (lower, upper) = (answerSeconds[Int(tokenCount) - 1], answerSeconds[Int(tokenCount.rounded(.up)) - 1])
+        return lower + (upper - lower) * (tokenCount - tokenCount.rounded(.down))
     }
 }

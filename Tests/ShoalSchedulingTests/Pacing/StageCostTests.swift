@@ -38,6 +38,23 @@ struct StageCostTests {
         }
     }
 
+    @Test("few answers at once take what was measured of their number, not what a line through all sizes says")
+    func exactSizes() throws {
+        var cost = StageCost()
+        var all = costs([(64, 1), (16, 1)])
+        let measured = [1: 0.0065, 2: 0.0137, 4: 0.0210, 8: 0.0370]
+        for (size, seconds) in measured { all.add(tokenCount: size, outputCount: size, seconds: seconds) }
+        cost.learn(all)
+        for (size, seconds) in measured {
+            let predicted = cost.seconds(tokenCount: Double(size), outputCount: Double(size))
+            #expect(abs(predicted / seconds - 1) < 1e-6, "\(size): \(predicted)")
+        }
+        let three = cost.seconds(tokenCount: 3, outputCount: 3)
+        #expect(three > 0.0137 && three < 0.0210, "\(three)")
+        // A prompt's few tokens want no outputs: another matter.
+        #expect(cost.seconds(tokenCount: 4, outputCount: 0) < 0.0210)
+    }
+
     @Test("one slow micro-batch of a size is forgotten as others of any size come")
     func outlier() throws {
         var cost = StageCost()
