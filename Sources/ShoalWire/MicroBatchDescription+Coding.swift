@@ -26,14 +26,9 @@ extension MicroBatchDescription {
     /// Reads a `microBatch` frame. Throws `protocolViolation`; never trusts a count before the bytes are there.
     package init(decoding frame: Frame) throws(ShoalError) {
         var reader = FieldReader(frame.description, subject: Self.subject)
-        var operations: [KVOperation] = []
-        let operationCount = try reader.count(
-            "KV operation count", limit: Limits.kvOperationCountMax, elementByteCountMin: Self.kvOperationByteCountMin)
-        operations.reserveCapacity(operationCount)
-        for _ in 0..<operationCount { operations.append(try KVOperation.read(from: &reader)) }
+        let operations = try Self.readOperations(from: &reader)
+        let entryCount = try Self.readEntryCount(from: &reader)
         var entries: [BatchEntry] = []
-        let entryCount = try reader.count(
-            "entry count", limit: Limits.microBatchTokenCountMax, elementByteCountMin: Self.entryByteCount)
         entries.reserveCapacity(entryCount)
         for _ in 0..<entryCount { entries.append(try BatchEntry.read(from: &reader)) }
         let activations = try TensorDescription.read(from: &reader)
@@ -50,15 +45,24 @@ extension MicroBatchDescription {
     package static func entryCount(of frame: Frame) -> Int? {
         do throws(ShoalError) {
             var reader = FieldReader(frame.description, subject: subject)
-            let operationCount = try reader.count(
-                "KV operation count", limit: Limits.kvOperationCountMax,
-                elementByteCountMin: kvOperationByteCountMin)
-            for _ in 0..<operationCount { _ = try KVOperation.read(from: &reader) }
-            return try reader.count(
-                "entry count", limit: Limits.microBatchTokenCountMax, elementByteCountMin: entryByteCount)
+            _ = try readOperations(from: &reader)
+            return try readEntryCount(from: &reader)
         } catch {
             return nil
         }
+    }
+
+    private static func readOperations(from reader: inout FieldReader) throws(ShoalError) -> [KVOperation] {
+        let count = try reader.count(
+            "KV operation count", limit: Limits.kvOperationCountMax, elementByteCountMin: kvOperationByteCountMin)
+        var operations: [KVOperation] = []
+        operations.reserveCapacity(count)
+        for _ in 0..<count { operations.append(try KVOperation.read(from: &reader)) }
+        return operations
+    }
+
+    private static func readEntryCount(from reader: inout FieldReader) throws(ShoalError) -> Int {
+        try reader.count("entry count", limit: Limits.microBatchTokenCountMax, elementByteCountMin: entryByteCount)
     }
 
     private func encoded() -> ByteBuffer {

@@ -167,22 +167,21 @@ class Measurement:
         # A sentence that the reference model does go on repeating; random words it does not.
         name = random.Random(f"repeat {self.seed}").choice(["Anna", "Maria", "Peter", "Thomas"])
         text = f"{name} opened the small museum and painted the clock. " * 16
+        return self.guessed(text, "ngram")
+
+
+    def guessed(self, text, mode):
         plain, = self.system.ask([text], 64)
-        guessed, = self.system.ask([text], 64, speculate="ngram")
+        guessed, = self.system.ask([text], 64, speculate=mode)
         return {
             "rate": guessed.decode_rate, "plain_rate": plain.decode_rate,
             "gain": guessed.decode_rate / plain.decode_rate, "same_text": guessed.text == plain.text}
-
 
     def draft(self):
         """Text that repeats nothing, with and without a draft model's guesses."""
         place = random.Random(f"draft {self.seed}").choice(WORDS)
         text = f"Once upon a time there was a girl who lived near the {place}. One day, she"
-        plain, = self.system.ask([text], 64)
-        guessed, = self.system.ask([text], 64, speculate="draft")
-        return {
-            "rate": guessed.decode_rate, "plain_rate": plain.decode_rate,
-            "gain": guessed.decode_rate / plain.decode_rate, "same_text": guessed.text == plain.text}
+        return self.guessed(text, "draft")
 
 
 # Machines change their pace within seconds: several of what takes no longer, of which medians are taken.
