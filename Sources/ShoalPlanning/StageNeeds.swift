@@ -12,14 +12,17 @@ package struct StageNeeds: Sendable {
         /// Keys and values, or states.
         package var cache: Int
         package var compute: Int
-        /// The program, the file's header and, in the last stage, the vocabulary.
+        /// The program, the file's header, the notes on the cache's cells and, in the last stage, the vocabulary.
         package var process: Int
 
         package var sum: Int { weights + cache + compute + process }
     }
 
     /// What an engine process takes before it holds anything.
-    package static let processBytes = ByteCount(28 << 20)
+    package static let processBytes = ByteCount(29 << 20)
+    /// What libllama notes of each cell of a cache beside keys and values: two positions, a place in space and the set
+    /// of its sequences (llama-kv-cells.h: `pos`, `ext`, `shift`, `seq`).
+    private static let bytesPerCell = 4 + 12 + 4 + 32
     /// Kept free on top of the sum: one part in this many.
     package static let headRoomDivisor = 20
     /// Graphs of more layers have the same peak as those of three or four, whichever is even when they are.
@@ -76,10 +79,11 @@ package struct StageNeeds: Sendable {
             isLast: isLast(end), layerCount: StageNeeds.graphLayerCount(end - first), hasWindow: sliding > 0,
             hasFull: sliding < end - first)
         let vocabulary = isLast(end) ? request.shape.vocabularyBytes : .zero
+        let notes = ByteCount(StageNeeds.bytesPerCell * cellCount)
         return Parts(
             weights: weightBytes(first, end), cache: cacheBytesBefore[end] - cacheBytesBefore[first],
             compute: computeBytes[kind] ?? 0,
-            process: (StageNeeds.processBytes + request.shape.headerBytes + vocabulary).rawValue)
+            process: (StageNeeds.processBytes + request.shape.headerBytes + vocabulary + notes).rawValue)
     }
 
     /// All of it and head-room.
