@@ -126,12 +126,10 @@ package struct StageStatus: Sendable, Codable, Hashable {
     package var decodeWork: StageWork
     /// Of micro-batches of many tokens.
     package var promptWork: StageWork
-    /// The whole of each micro-batch's time in this engine, sampling included, by size.
-    package var costs: ComputeCosts
 
     package init(
         sequencesInUse: [SequenceID], samplersInUse: [SequenceID], residentBytes: ByteCount, microBatchCount: Int,
-        tokenCount: Int, computeSeconds: Double, costs: ComputeCosts = ComputeCosts()
+        tokenCount: Int, computeSeconds: Double
     ) {
         self.sequencesInUse = sequencesInUse
         self.samplersInUse = samplersInUse
@@ -139,7 +137,6 @@ package struct StageStatus: Sendable, Codable, Hashable {
         self.microBatchCount = microBatchCount
         self.tokenCount = tokenCount
         self.computeSeconds = computeSeconds
-        self.costs = costs
         decodeWork = StageWork()
         promptWork = StageWork()
     }

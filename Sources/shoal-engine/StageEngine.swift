@@ -25,7 +25,6 @@ final class StageEngine {
     private var computeDuration = Duration.zero
     private var decodeWork = StageWork()
     private var promptWork = StageWork()
-    private var costs = ComputeCosts()
     private let clock = ContinuousClock()
 
     init(channel: ParentChannel, text: TextService) {
@@ -153,7 +152,7 @@ extension StageEngine {
         var status = StageStatus(
             sequencesInUse: try loaded().context.sequencesInUse, samplersInUse: samplers.keys.sorted(),
             residentBytes: ResidentMemory.byteCount, microBatchCount: microBatchCount, tokenCount: tokenCount,
-            computeSeconds: seconds(computeDuration), costs: costs)
+            computeSeconds: seconds(computeDuration))
         status.decodeWork = decodeWork
         status.promptWork = promptWork
         return status
@@ -183,9 +182,6 @@ extension StageEngine {
             } else {
                 channel.send(try boundary(frame, description, of: stage, times))
             }
-            costs.add(
-                tokenCount: description.batch.entries.count,
-                outputCount: description.batch.entries.count { $0.wantsOutput }, seconds: seconds(clock.now - start))
         } catch {
             channel.sendFailure(error, of: frame)
         }

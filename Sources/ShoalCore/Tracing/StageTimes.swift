@@ -32,6 +32,9 @@ package struct StageTimes: Hashable, Sendable, Codable {
         self.link = link
     }
 
+    /// Of this micro-batch alone, as the engine sees it.
+    package var secondsOfWork: Double { Double(Int(embed) + Int(compute) + Int(sample) + Int(detokenize)) / 1e6 }
+
     /// Waiting included; as the engine sees it where the node has not filled in what it sees.
     package var secondsInEngine: Double {
         Double(max(engine, UInt32(clamping: [queue, embed, compute, sample, detokenize].reduce(0) { $0 + Int($1) })))

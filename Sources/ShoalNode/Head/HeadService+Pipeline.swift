@@ -92,13 +92,6 @@ extension HeadService {
         if draftLife.isReady { perform(scheduler?.draftReady(now: now) ?? []) }
     }
 
-    /// Takes what a stage looks like now; its times pace the scheduler.
-    func noticed(_ snapshot: StageSnapshot, ofStage index: Int) {
-        snapshots[index] = snapshot
-        guard let costs = snapshot.status?.costs else { return }
-        scheduler?.stageMeasured(index, costs)
-    }
-
     /// Tells the last stage's engine something, in order with the micro-batches.
     func post(
         _ request: EngineRequest, onFailure: @escaping @Sendable (isolated HeadService, ShoalError) -> Void

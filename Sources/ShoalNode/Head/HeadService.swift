@@ -112,7 +112,7 @@ package actor HeadService {
             let reply = try? await node.ask(
                 stage.node, .inspectStage(order.id), deadline: node.configuration.limits.requestDeadline)
             // A stage that cannot be asked keeps its last snapshot; its loss is noticed elsewhere.
-            if case .stage(let snapshot)? = reply { noticed(snapshot, ofStage: index) }
+            if case .stage(let snapshot)? = reply { snapshots[index] = snapshot }
         }
         draftSnapshot = await draftHost?.snapshot()
         guard !hasEnded else { return }

@@ -3,7 +3,7 @@ package import ShoalCore
 extension HeadScheduler {
     /// The last stage answered a micro-batch. `tokens`: one per entry that wanted an output, in entry order, but none
     /// behind an entry whose token was not what was sampled before it. `stages`: the times of the stages that the
-    /// micro-batch went through; without them what they computed is estimated.
+    /// micro-batch went through, which pace what follows.
     package mutating func outputsArrived(
         batchNumber: UInt64, generation: UInt32, tokens: [SampledToken], stages: [StageTimes] = [], now: Duration
     ) -> [HeadSchedulerAction] {
@@ -16,7 +16,7 @@ extension HeadScheduler {
             guard let answers = split(tokens, of: batch) else { return breakPipeline(mismatch(tokens, batch)) }
             settle(batch)
             failedBatchCount = 0
-            pacing.roundTripMeasured(
+            pacing.microBatchReturned(
                 tokenCount: batch.tokenCount, outputCount: batch.windows.reduce(0) { $0 + $1.count },
                 stages, now - batch.sentAt, now: now)
             measureGroups(batch, now: now)

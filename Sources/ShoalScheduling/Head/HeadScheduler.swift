@@ -146,11 +146,6 @@ package struct HeadScheduler: Sendable {
         return proceed(now: now)
     }
 
-    /// A stage's counters as they are now; may come at any time, in any order of the stages.
-    package mutating func stageMeasured(_ index: Int, _ costs: ComputeCosts) {
-        pacing.stageMeasured(index, costs)
-    }
-
     /// Every stage is loaded, forgot all sequences and samplers, and works in `generation`: at first and after
     /// recovery. Running requests go on where their answers are.
     package mutating func pipelineReady(generation: UInt32, now: Duration) -> [HeadSchedulerAction] {

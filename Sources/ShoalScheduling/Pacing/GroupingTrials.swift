@@ -22,6 +22,8 @@ struct GroupingTrials: Sendable {
     private static let newestWeight = 0.5
     /// Of a grouping that was not tried: promises must not keep a good one out, and to try costs little.
     private static let untriedFactor = 0.93
+    /// The same where even the promise is a guess: one micro-batch of that size tells what it takes.
+    private static let guessedFactor = 0.8
     /// What was seen of the others fades at this rate with each measurement, so that they are tried again: machines get
     /// busy and quiet, contexts longer.
     private static let fading = 0.98
@@ -32,8 +34,10 @@ struct GroupingTrials: Sendable {
     private var factors: [Key: Double] = [:]
     private var trial: Trial?
 
-    /// Seconds of a cycle against the promised ones.
-    func factor(_ key: Key) -> Double { factors[key] ?? Self.untriedFactor }
+    /// Seconds of a cycle against the promised ones, which were a guess or follow from measurements.
+    func factor(_ key: Key, isGuessed: Bool = false) -> Double {
+        factors[key] ?? (isGuessed ? Self.guessedFactor : Self.untriedFactor)
+    }
 
     /// A micro-batch of `tokenCount` sequences of a grouping came back, and nothing else is under way. True when that
     /// changed a factor.

@@ -22,6 +22,7 @@ struct PipelinePacing: Sendable {
     private var stages: [StageCost]
     /// Seconds of a micro-batch's way that no stage computes, waiting in queues excluded by taking the least.
     private var delay = RecentMinimum(period: .seconds(5))
+    private var learnedAt: Duration?
     private var groupsInUse: [Int: Groups] = [:]
     private var decided: [Int: Groups] = [:]
     private var draftCounts: [DraftKey: Int] = [:]
@@ -32,6 +33,8 @@ struct PipelinePacing: Sendable {
     /// Times of single micro-batches vary: a pipeline filled to the brim of the means runs dry. So R counts this many
     /// times.
     private static let variation = 1.05
+    /// Between two times that stages' means are taken anew.
+    private static let learningPeriod = Duration.seconds(1)
     /// Another grouping must promise this much more before it replaces the one in use.
     private static let changeGain = 1.03
     /// Prompt tokens of a micro-batch while nothing is measured, and the fewest while answers are running.
@@ -54,9 +57,28 @@ struct PipelinePacing: Sendable {
 
     var isMeasured: Bool { stages.allSatisfy(\.isKnown) }
 
-    mutating func stageMeasured(_ index: Int, _ costs: ComputeCosts) {
-        guard stages.indices.contains(index) else { return }
-        stages[index].learn(costs)
+    /// A micro-batch of `tokenCount` entries came back after `duration`, of which the stages had it for `times`.
+    mutating func microBatchReturned(
+        tokenCount: Int, outputCount: Int, _ times: [StageTimes], _ duration: Duration, now: Duration
+    ) {
+        guard tokenCount > 0, times.count == stages.count else { return }
+        for (index, times) in times.enumerated() {
+            stages[index].add(tokenCount: tokenCount, outputCount: outputCount, seconds: times.secondsOfWork)
+        }
+        learn(now: now)
+        let inEngines = times.reduce(0) { $0 + $1.secondsInEngine }
+        delay.add(max(0, duration / .seconds(1) - inEngines), now: now)
+    }
+
+    /// At once of sizes of which little is known, else now and then.
+    private mutating func learn(now: Duration) {
+        let isPeriodOver = learnedAt.map { now - $0 >= Self.learningPeriod } ?? true
+        guard isPeriodOver || stages.contains(where: \.hasNews) else { return }
+        for index in stages.indices {
+            if isPeriodOver { stages[index].fade() }
+            stages[index].learn()
+        }
+        if isPeriodOver { learnedAt = now }
         decided = [:]
         draftCounts = [:]
         streamCounts = [:]
@@ -73,21 +95,6 @@ struct PipelinePacing: Sendable {
 
     /// Prompts, or guesses, are on their way beside answers.
     mutating func groupsInterrupted() { trials.interrupted() }
-
-    /// A micro-batch of `tokenCount` entries came back after `duration`, of which the stages had it for `times`.
-    /// Without those the mean of such micro-batches is taken, and one that was quicker makes the links look quick.
-    mutating func roundTripMeasured(
-        tokenCount: Int, outputCount: Int, _ times: [StageTimes], _ duration: Duration, now: Duration
-    ) {
-        guard isMeasured, tokenCount > 0 else { return }
-        let computed =
-            times.count == stages.count
-            ? times.reduce(0) { $0 + $1.secondsInEngine }
-            : stages.reduce(0) {
-                $0 + $1.seconds(tokenCount: Double(tokenCount), outputCount: Double(outputCount))
-            }
-        delay.add(max(0, duration / .seconds(1) - computed), now: now)
-    }
 
     /// T: seconds of the slowest stage for `tokenCount` tokens, all of which want outputs unless said otherwise.
     func bottleneckSeconds(tokenCount: Double, outputCount: Double? = nil) -> Double {
@@ -147,7 +154,9 @@ struct PipelinePacing: Sendable {
     private func expectedSeconds(_ groups: Groups, of count: Int, _ tokensPerSequence: Int) -> Double {
         let seconds = cycleSeconds(groups, of: count, tokensPerSequence)
         guard tokensPerSequence == 1 else { return seconds }
-        return seconds * trials.factor(GroupingTrials.Key(sequenceCount: count, groupCount: groups.count))
+        let key = GroupingTrials.Key(sequenceCount: count, groupCount: groups.count)
+        let isGuessed = stages.contains { $0.isGuessed(answerCount: groups.size) }
+        return seconds * trials.factor(key, isGuessed: isGuessed)
     }
 
     /// The slowest stage's part of it.

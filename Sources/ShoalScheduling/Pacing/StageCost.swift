@@ -1,6 +1,6 @@
 import ShoalCore
 
-/// The time that one stage needs for a micro-batch, learned from the stage's own counters.
+/// The time that one stage needs for a micro-batch, learned from what it needed.
 ///
 /// A micro-batch costs something by itself, something for each token, and something for each output: the last stage's
 /// output matrix is as much as several layers, and prompts ask for one output only. The three are fitted to the mean of
@@ -25,7 +25,7 @@ struct StageCost: Sendable {
         }
     }
 
-    /// Weight of the newest counters against all older ones of their size.
+    /// Weight of what was measured since the last time against all that was learned before of that size.
     private static let newestWeight = 0.5
     private static let fading = 0.9
     private static let weightMin = 0.02
@@ -34,7 +34,10 @@ struct StageCost: Sendable {
     private static let assumedFixedShare = 0.3
     private static let assumptionWeight = 0.001
 
-    private var latest = ComputeCosts()
+    /// Measured, and not learned from yet.
+    private var news = ComputeCosts()
+    /// By bucket: micro-batches that were learned from.
+    private var learnedCounts: [Int] = []
     private var points: [Point?] = []
     private var line: NonNegativeFit?
     /// By size - 1: what micro-batches of nothing but running answers took.
@@ -44,31 +47,43 @@ struct StageCost: Sendable {
 
     var isKnown: Bool { line != nil }
 
-    /// Takes the stage's counters as they are now. Counters that went back are those of a new engine.
-    mutating func learn(_ costs: ComputeCosts) {
-        fade()
-        for (index, bucket) in costs.buckets.prefix(ComputeCosts.bucketCount).enumerated() {
-            let before = latest.buckets.indices.contains(index) ? latest.buckets[index] : ComputeCosts.Bucket()
-            let isNew = bucket.batchCount < before.batchCount || bucket.tokenCount < before.tokenCount
-            let difference = isNew ? bucket : bucket.since(before)
-            let count = Double(difference.batchCount)
-            guard count > 0, difference.tokenCount > 0, difference.seconds > 0, difference.seconds.isFinite else {
-                continue
+    /// Counts one micro-batch, for the next time that `learn` is called.
+    mutating func add(tokenCount: Int, outputCount: Int, seconds: Double) {
+        news.add(tokenCount: tokenCount, outputCount: outputCount, seconds: seconds)
+    }
+
+    /// Whether as much was measured of some size as was learned from before: worth learning from at once.
+    var hasNews: Bool {
+        news.buckets.indices.contains { index in
+            let count = news.buckets[index].batchCount
+            return count > 0 && count >= (learnedCounts.indices.contains(index) ? learnedCounts[index] : 0)
+        }
+    }
+
+    /// Takes what was measured since the last time.
+    mutating func learn() {
+        for (index, bucket) in news.buckets.enumerated() {
+            while points.count <= index {
+                points.append(nil)
+                learnedCounts.append(0)
             }
+            learnedCounts[index] += bucket.batchCount
+            let count = Double(bucket.batchCount)
+            guard count > 0, bucket.seconds > 0 else { continue }
             let point = Point(
-                tokenCount: Double(difference.tokenCount) / count, outputCount: Double(difference.outputCount) / count,
-                seconds: difference.seconds / count, weight: 1)
-            while points.count <= index { points.append(nil) }
+                tokenCount: Double(bucket.tokenCount) / count, outputCount: Double(bucket.outputCount) / count,
+                seconds: bucket.seconds / count, weight: 1)
             points[index] = points[index]?.moved(towards: point) ?? point
             if answers.indices.contains(index), point.outputCount >= point.tokenCount {
                 answers[index] = answers[index]?.moved(towards: point) ?? point
             }
         }
-        latest = costs
+        news = ComputeCosts()
         fit()
     }
 
-    private mutating func fade() {
+    /// Time passed: what is not measured again is the less to be believed.
+    mutating func fade() {
         for index in points.indices {
             if let weight = points[index]?.weight { points[index]?.weight = max(Self.weightMin, weight * Self.fading) }
         }
@@ -119,6 +134,11 @@ struct StageCost: Sendable {
         let nearest = above ?? below.flatMap { $0 > 0 ? $0 : nil }
         guard let nearest, let seconds = measured[nearest], promised[nearest] > 0 else { return promised[index] }
         return promised[index] * seconds / promised[nearest]
+    }
+
+    /// Whether so many answers at once take what kernels make of their exact number, and that was not measured.
+    func isGuessed(answerCount: Int) -> Bool {
+        answers.indices.contains(answerCount - 1) && answers[answerCount - 1] == nil
     }
 
     /// Seconds for one micro-batch, whose counts may be means; 0 while nothing is known.

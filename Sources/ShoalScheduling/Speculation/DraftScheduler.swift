@@ -66,7 +66,6 @@ struct DraftScheduler: Sendable {
     private var inFlight: InFlight?
     private var nextNumber: UInt64 = 0
     private var cost = StageCost()
-    private var costs = ComputeCosts()
     private var unlearnedBatchCount = 0
     /// Counts what changes `seconds`.
     private(set) var costVersion = 0
@@ -141,12 +140,13 @@ struct DraftScheduler: Sendable {
     private mutating func measured(_ batch: InFlight, _ duration: Duration) {
         // What a guess takes does not follow from what a prompt takes.
         guard batch.isStep else { return }
-        costs.add(tokenCount: batch.tokenCount, outputCount: batch.tokenCount, seconds: max(0, duration / .seconds(1)))
+        cost.add(tokenCount: batch.tokenCount, outputCount: batch.tokenCount, seconds: max(0, duration / .seconds(1)))
         unlearnedBatchCount += 1
         let wanted = cost.isKnown ? Self.learnedBatchCount : Self.firstLearnedBatchCount
         guard unlearnedBatchCount >= wanted else { return }
         unlearnedBatchCount = 0
-        cost.learn(costs)
+        cost.fade()
+        cost.learn()
         costVersion += 1
     }
 

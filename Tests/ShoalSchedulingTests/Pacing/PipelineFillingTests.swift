@@ -8,6 +8,12 @@ import Testing
 struct PipelineFillingTests {
     private static let half = TimedPipeline.StageTimes(fixed: 0.004, perToken: 0.009)
 
+    /// Halves of SmolLM2-135M on one thread each; the second has the output matrix.
+    private static let measured = [0.0065, 0.0137, 0.0190, 0.0210, 0.0268, 0.0300, 0.0340, 0.0370]
+    private static let first = TimedPipeline.StageTimes(
+        fixed: 0.003, perToken: 0.003, measured: measured.map { $0 * 0.7 })
+    private static let second = TimedPipeline.StageTimes(fixed: 0.004, perToken: 0.004, measured: measured)
+
     /// Runs `count` endless answers and returns the pipeline after `seconds`.
     private func decode(
         _ stages: [TimedPipeline.StageTimes], linkSeconds: Double, count: Int, seconds: Double
@@ -65,13 +71,18 @@ struct PipelineFillingTests {
         "the groups that give most tokens are found, though others would keep the slower stage busier",
         arguments: [(0.005, 165.0), (0.020, 140.0)])
     func mostTokens(linkSeconds: Double, tokensPerSecondMin: Double) throws {
-        // Halves of SmolLM2-135M on one thread each; the second has the output matrix.
-        let times = [0.0065, 0.0137, 0.0190, 0.0210, 0.0268, 0.0300, 0.0340, 0.0370]
-        let second = TimedPipeline.StageTimes(fixed: 0.004, perToken: 0.004, measured: times)
-        let first = TimedPipeline.StageTimes(fixed: 0.003, perToken: 0.003, measured: times.map { $0 * 0.7 })
-        let pipeline = try decode([first, second], linkSeconds: linkSeconds, count: 8, seconds: 30)
+        let pipeline = try decode([Self.first, Self.second], linkSeconds: linkSeconds, count: 8, seconds: 30)
         let rate = pipeline.tokensPerSecond(since: 10)
         #expect(rate >= tokensPerSecondMin, "\(rate)")
+    }
+
+    @Test("most of the pace is there two seconds after a load, before anything was known", arguments: [0.005, 0.020])
+    func learnsAtOnce(linkSeconds: Double) throws {
+        var pipeline = try decode([Self.first, Self.second], linkSeconds: linkSeconds, count: 8, seconds: 2)
+        let early = pipeline.tokensPerSecond(since: 0.5)
+        pipeline.run(until: 30)
+        let late = pipeline.tokensPerSecond(since: 10)
+        #expect(early >= 0.9 * late, "\(early) of \(late)")
     }
 
     @Test("where a group costs little more than one token, groups stay as large as full stages allow")

@@ -32,15 +32,13 @@ struct TimedPipeline {
         case arrives(MicroBatch, stage: Int)
         case computed(MicroBatch, stage: Int)
         case answered(MicroBatch)
-        case measured
     }
 
     private struct Stage {
         let times: StageTimes
-        var queue: [MicroBatch] = []
+        var queue: [(batch: MicroBatch, since: Double)] = []
         var isBusy = false
         var batchCount = 0
-        var costs = ComputeCosts()
         /// Spans of compute, for utilisation.
         var busy: [(from: Double, to: Double)] = []
     }
@@ -48,6 +46,8 @@ struct TimedPipeline {
     private(set) var scheduler: HeadScheduler
     private(set) var now = 0.0
     private var stages: [Stage]
+    /// Of each micro-batch under way, in the stages that computed it.
+    private var times: [UInt64: [ShoalCore.StageTimes]] = [:]
     private let linkSeconds: Double
     /// Per frame, in the head and the engines: what even loopback costs.
     private let hopSeconds: Double
@@ -84,7 +84,6 @@ struct TimedPipeline {
         self.hopSeconds = hopSeconds
         execute(scheduler.pipelineReady(generation: 1, now: .zero))
         if draft != nil { execute(scheduler.draftReady(now: .zero)) }
-        schedule(.measured, after: 1)
     }
 
     mutating func submit(_ id: UInt64, promptTokenCount: Int, outputTokenCount: Int) throws {
@@ -130,7 +129,7 @@ struct TimedPipeline {
     private mutating func handle(_ event: Event) {
         switch event {
         case .arrives(let batch, let stage):
-            stages[stage].queue.append(batch)
+            stages[stage].queue.append((batch, now))
             computeNext(stage)
         case .computed(let batch, let stage):
             stages[stage].isBusy = false
@@ -144,20 +143,19 @@ struct TimedPipeline {
             answer(batch)
         case .guessed(let number, let tokens):
             execute(scheduler.draftOutputsArrived(batchNumber: number, tokens: tokens, now: clock))
-        case .measured:
-            for index in stages.indices { scheduler.stageMeasured(index, stages[index].costs) }
-            if scheduler.runningRequestCount > 0 { schedule(.measured, after: 1) }
         }
     }
 
     private mutating func computeNext(_ stage: Int) {
         guard !stages[stage].isBusy, !stages[stage].queue.isEmpty else { return }
-        let batch = stages[stage].queue.removeFirst()
+        let (batch, since) = stages[stage].queue.removeFirst()
         stages[stage].batchCount += 1
         let seconds = stages[stage].times.seconds(batch.entries.count, number: stages[stage].batchCount)
         stages[stage].isBusy = true
-        stages[stage].costs.add(
-            tokenCount: batch.entries.count, outputCount: batch.entries.count { $0.wantsOutput }, seconds: seconds)
+        times[batch.number, default: []].append(
+            ShoalCore.StageTimes(
+                queue: ShoalCore.StageTimes.microseconds(.seconds(now - since)),
+                compute: ShoalCore.StageTimes.microseconds(.seconds(seconds))))
         stages[stage].busy.append((now, now + seconds))
         schedule(.computed(batch, stage: stage), after: seconds)
     }
@@ -171,7 +169,10 @@ struct TimedPipeline {
             return SampledToken(
                 sequence: entry.sequence, token: token, piece: Array("x".utf8), isEndOfGeneration: false)
         }
-        execute(scheduler.outputsArrived(batchNumber: batch.number, generation: 1, tokens: tokens, now: clock))
+        execute(
+            scheduler.outputsArrived(
+                batchNumber: batch.number, generation: 1, tokens: tokens,
+                stages: times.removeValue(forKey: batch.number) ?? [], now: clock))
     }
 
     private mutating func execute(_ actions: [HeadSchedulerAction]) {

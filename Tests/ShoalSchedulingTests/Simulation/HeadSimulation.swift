@@ -38,7 +38,6 @@ struct HeadSimulation {
     private(set) var violations: [String] = []
     private var owners: [SequenceID: Int] = [:]
     private var sentBatches: [UInt64: [Int]] = [:]
-    private var costs: [ComputeCosts]
     private var isLost = false
     var now = Duration.zero
     private(set) var mixedBatchCount = 0
@@ -78,7 +77,6 @@ struct HeadSimulation {
         pipeline = SimulatedPipeline(
             stageCount: configuration.stageCount, isRecurrent: !configuration.canRemovePartialSequences,
             isStrict: faults.failPercent == 0)
-        costs = Array(repeating: ComputeCosts(), count: configuration.stageCount)
     }
 
     /// `stepCount` steps with faults, then as many as it takes without, until nothing is left.
@@ -106,7 +104,6 @@ struct HeadSimulation {
         now += .milliseconds(Int.random(in: 0...5, using: &generator))
         if generator.chance(15) { submit() }
         for stage in pipeline.stages.indices where generator.chance(60) { computeOrFail(stage) }
-        if generator.chance(10) { measure() }
         if generator.chance(60) { deliver() }
         if generator.chance(70) { deliverGuesses() }
         if generator.chance(isDraftReady ? 1 : 10) { changeDraft() }
@@ -161,14 +158,12 @@ struct HeadSimulation {
         }
     }
 
-    /// Random costs: whatever they make of pace and portions, answers stay right.
-    private mutating func measure() {
-        let stage = Int.random(in: 0..<configuration.stageCount, using: &generator)
-        costs[stage].add(
-            tokenCount: Int.random(in: 1...16, using: &generator),
-            outputCount: Int.random(in: 0...16, using: &generator),
-            seconds: Double.random(in: 0...0.1, using: &generator))
-        scheduler.stageMeasured(stage, costs[stage])
+    /// Random times, now and then: whatever they make of pace and portions, answers stay right.
+    private mutating func stageTimes() -> [StageTimes] {
+        guard generator.chance(20) else { return [] }
+        return (0..<configuration.stageCount).map { _ in
+            StageTimes(compute: UInt32.random(in: 0...100_000, using: &generator))
+        }
     }
 
     private mutating func deliver() {
@@ -180,7 +175,8 @@ struct HeadSimulation {
         case .success(let tokens):
             execute(
                 scheduler.outputsArrived(
-                    batchNumber: answer.number, generation: answer.generation, tokens: tokens, now: now))
+                    batchNumber: answer.number, generation: answer.generation, tokens: tokens, stages: stageTimes(),
+                    now: now))
         case .failure(let error):
             execute(
                 scheduler.batchFailed(

@@ -1,31 +1,20 @@
-/// What micro-batches cost in one stage, by their size; counts up since the stage was loaded.
-package struct ComputeCosts: Hashable, Sendable, Codable {
+import ShoalCore
+
+/// What micro-batches cost in one stage, by their size.
+struct ComputeCosts: Sendable {
     /// Micro-batches of similar size.
-    package struct Bucket: Hashable, Sendable, Codable {
-        package var batchCount = 0
-        package var tokenCount = 0
+    struct Bucket: Sendable {
+        var batchCount = 0
+        var tokenCount = 0
         /// Tokens behind which logits were computed.
-        package var outputCount = 0
+        var outputCount = 0
         /// Of compute, without waiting.
-        package var seconds = 0.0
-
-        package init() {}
-
-        /// What was counted after `before`.
-        package func since(_ before: Bucket) -> Bucket {
-            var difference = self
-            difference.batchCount -= before.batchCount
-            difference.tokenCount -= before.tokenCount
-            difference.outputCount -= before.outputCount
-            difference.seconds -= before.seconds
-            return difference
-        }
+        var seconds = 0.0
     }
 
     /// Sizes up to this one have a bucket each, bucket i for i + 1 tokens: kernels treat few tokens differently, and
     /// groups of answers are this large. Beyond, buckets double: 9 to 15 tokens, 16 to 31, and so on.
-    package static let exactSizeCount = 8
-    package static let bucketCount = index(ofSize: Limits.microBatchTokenCountMax) + 1
+    static let exactSizeCount = 8
 
     private static func index(ofSize tokenCount: Int) -> Int {
         guard tokenCount > exactSizeCount else { return tokenCount - 1 }
@@ -33,12 +22,10 @@ package struct ComputeCosts: Hashable, Sendable, Codable {
         return exactSizeCount + doublings
     }
 
-    package private(set) var buckets: [Bucket] = []
-
-    package init() {}
+    private(set) var buckets: [Bucket] = []
 
     /// Counts one micro-batch; those without tokens cost nothing worth counting.
-    package mutating func add(tokenCount: Int, outputCount: Int, seconds: Double) {
+    mutating func add(tokenCount: Int, outputCount: Int, seconds: Double) {
         guard (1...Limits.microBatchTokenCountMax).contains(tokenCount), seconds.isFinite, seconds >= 0 else { return }
         let index = Self.index(ofSize: tokenCount)
         while buckets.count <= index { buckets.append(Bucket()) }
