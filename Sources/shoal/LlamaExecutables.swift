@@ -35,10 +35,7 @@ enum LlamaExecutables {
 
     /// Finished prefixes of engine/build.sh, the newest first.
     private static func prefixes(_ environment: [String: String]) -> [String] {
-        let cache =
-            environment["SHOAL_CACHE"] ?? environment["XDG_CACHE_HOME"].map { "\($0)/shoal" }
-            ?? environment["HOME"].map { "\($0)/.cache/shoal" }
-        guard let root = cache.map({ "\($0)/engine" }),
+        guard let root = cache(environment).map({ "\($0)/engine" }),
             let names = try? FileManager.default.contentsOfDirectory(atPath: root)
         else { return [] }
         let finished = names.compactMap { name -> (folder: String, date: Date)? in
@@ -47,6 +44,17 @@ enum LlamaExecutables {
             return ("\(root)/\(name)/bin", attributes[.modificationDate] as? Date ?? .distantPast)
         }
         return finished.sorted { $0.date > $1.date }.map(\.folder)
+    }
+
+    /// As scripts/paths.sh has it; empty variables count as absent.
+    static func cache(_ environment: [String: String]) -> String? {
+        func variable(_ name: String) -> String? { environment[name].flatMap { $0.isEmpty ? nil : $0 } }
+        if let cache = variable("SHOAL_CACHE") { return cache }
+        #if os(macOS)
+            return variable("HOME").map { "\($0)/Library/Caches/shoal" }
+        #else
+            return (variable("XDG_CACHE_HOME") ?? variable("HOME").map { "\($0)/.cache" }).map { "\($0)/shoal" }
+        #endif
     }
 
     private static func path(_ environment: [String: String]) -> [String] {

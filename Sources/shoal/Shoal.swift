@@ -8,11 +8,20 @@ struct Shoal: AsyncParsableCommand {
         commandName: "shoal",
         abstract: "Makes the devices you own answer as one LLM server.",
         version: ShoalVersion.current,
-        subcommands: [
-            ServeCommand.self, RunCommand.self, LoadCommand.self, PlanCommand.self, PsCommand.self, NodesCommand.self,
-            StopCommand.self, LogsCommand.self, TraceCommand.self, BenchCommand.self, LinksCommand.self,
-            DoctorCommand.self,
-            InviteCommand.self,
-            JoinCommand.self, ForgetCommand.self, VersionCommand.self,
+        subcommands: [ServeCommand.self, VersionCommand.self],
+        groupedSubcommands: [
+            CommandGroup(
+                name: "Models",
+                subcommands: [
+                    RunCommand.self, LoadCommand.self, PlanCommand.self, PsCommand.self, StopCommand.self,
+                ]),
+            CommandGroup(
+                name: "Cluster",
+                subcommands: [
+                    NodesCommand.self, InviteCommand.self, JoinCommand.self, ForgetCommand.self, LinksCommand.self,
+                    DoctorCommand.self,
+                ]),
+            CommandGroup(
+                name: "A closer look", subcommands: [LogsCommand.self, TraceCommand.self, BenchCommand.self]),
         ])
 }

@@ -17,7 +17,8 @@ struct TracesEndpoint: Sendable {
         guard let id = ShoalCore.RequestID(name.split(separator: "-").last.map(String.init) ?? name) else {
             throw ShoalError(
                 .invalidRequest,
-                "\"\(name)\" is not the id of a request; answers have it, such as chatcmpl-00000000000000ff")
+                "\"\(name)\" is not the id of a request that the stages engine answered; those have ids such as "
+                    + "chatcmpl-00000000000000ff")
         }
         guard let trace = try await cluster.traces(of: id).first else {
             throw ShoalError(.notFound, "there is no trace of request \(id)")

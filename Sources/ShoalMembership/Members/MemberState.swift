@@ -72,6 +72,17 @@ extension MembershipEvent {
         }
     }
 
+    /// What follows the node's name in a log.
+    package var sentence: String {
+        switch self {
+        case .joined: "is there"
+        case .suspected: "does not answer"
+        case .recovered: "answers again"
+        case .restarted: "was restarted"
+        case .died: "is gone"
+        }
+    }
+
     /// Whether a node came, or came back.
     package var isArrival: Bool {
         switch self {

@@ -74,11 +74,20 @@ extension Node {
         }
     }
 
+    private func log(_ event: MembershipEvent) {
+        switch event {
+        case .memberAdded(let member):
+            logger.info("\(member.name) is a member of the cluster", metadata: ["node.id": "\(member.nodeID)"])
+        case .memberRemoved(let node):
+            logger.info("a node is no member of the cluster any more", metadata: ["node.id": "\(node)"])
+        }
+    }
+
     /// Tells every change of the member list to all peers, until the task is cancelled. A change that a peer told is
     /// told on; what everybody knows already changes nothing, and so ends the telling.
     func spreadMembership() async {
         for await event in security.trust.events {
-            logger.info("the member list changed", metadata: ["event": "\(event)"])
+            log(event)
             if case .memberRemoved(let node) = event {
                 peers.removeTargets(of: node)
                 beacons?.forget(node)

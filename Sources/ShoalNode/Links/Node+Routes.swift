@@ -41,12 +41,9 @@ extension Node {
             do throws(ShoalError) {
                 let opened = try await open(to: node, purpose, by: step)
                 if !failures.isEmpty || opened.route != routes[node] {
-                    logger.info(
-                        "connection opened",
-                        metadata: [
-                            "node.id": "\(node)", "route": "\(opened.route)",
-                            "tried": "\(failures.map(\.message).joined(separator: "; "))",
-                        ])
+                    var facts: Logger.Metadata = ["node.id": "\(node)", "route": "\(opened.route)"]
+                    if !failures.isEmpty { facts["tried"] = "\(failures.map(\.message).joined(separator: "; "))" }
+                    logger.info("connection opened", metadata: facts)
                 }
                 routes[node] = opened.route
                 return opened

@@ -99,10 +99,13 @@ extension ClusterKeeper {
 
     private func existing(_ wish: ModelWish) async throws(ShoalError) -> InstanceReport {
         let report = try await instance(of: wish.slot, begun: nil)
-        let taken = desired.desired.first { $0.slot == wish.slot }?.wish.request.layers ?? []
-        guard wish.request.layers.isEmpty || wish.request.layers == taken else {
+        let held = desired.desired.first { $0.slot == wish.slot }?.wish.request
+        let differences = wish.request.differences(from: report, loadedWith: held)
+        guard differences.isEmpty else {
             throw ShoalError(
-                .invalidPlacement, "\(report.model) is loaded already; stop it first: shoal stop \(report.id)")
+                .invalidPlacement,
+                "\(report.model) is loaded already, with other \(differences.joined(separator: ", ")); stop it first: "
+                    + "shoal stop \(report.id)")
         }
         return report
     }

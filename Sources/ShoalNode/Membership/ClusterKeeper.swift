@@ -190,11 +190,15 @@ actor ClusterKeeper {
             switch action {
             case .send(let message, let peer): send(.cluster(message), to: peer)
             case .memberChanged(let event):
-                logger.info("membership changed", metadata: ["event": "\(event)"])
+                logger.info(
+                    "node \(nodeName(event.node)) \(event.sentence)", metadata: ["node.id": "\(event.node)"])
                 if event.isArrival { desired.nodeArrived(now: now) }
                 isReconcileDue = true
                 node?.inbox.post(.memberChanged(event))
-            case .leaderChanged(let event): logger.info("leader changed", metadata: ["event": "\(event)"])
+            case .leaderChanged(.tookLead(let term)):
+                logger.info("this node leads the cluster", metadata: ["term": "\(term.counter)"])
+            case .leaderChanged(.follows(let term)):
+                logger.info("node \(nodeName(term.leader)) leads the cluster", metadata: ["term": "\(term.counter)"])
             }
         }
     }

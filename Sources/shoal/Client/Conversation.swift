@@ -65,11 +65,18 @@ struct Conversation {
                 if showsTimings { Terminal.note(timings.sentence) }
             }
         }
-        if showsTrace, let id {
+        if showsTrace, let id { await tell(traceOf: id) }
+        return text
+    }
+
+    /// An answer that has no trace, because llama-server gave it, is an answer all the same.
+    private func tell(traceOf id: String) async {
+        do throws(ShoalError) {
             let trace: TraceReport = try await client.get("/shoal/v1/traces/\(percentEncoded(id))")
             trace.lines.forEach(Terminal.note)
+        } catch {
+            Terminal.note("no trace: \(error.message)")
         }
-        return text
     }
 }
 

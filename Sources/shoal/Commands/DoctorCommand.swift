@@ -21,6 +21,12 @@ struct DoctorCommand: AsyncParsableCommand {
     @Flag(name: .long, help: "Print JSON.")
     var json = false
 
+    func validate() throws {
+        guard model == nil else { return }
+        if engine != nil { throw ValidationError("--engine needs --model: it says what loads the model") }
+        if layers != nil { throw ValidationError("--layers needs --model: it says where the model goes") }
+    }
+
     func run() async throws {
         try await client.withClient { node in
             if let model { return try await test(model, node) }

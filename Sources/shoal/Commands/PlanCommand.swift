@@ -7,7 +7,11 @@ struct PlanCommand: AsyncParsableCommand {
         commandName: "plan", abstract: "Show where a model would be placed, how fast, and why, without loading it.")
 
     @OptionGroup var client: ClientOptions
-    @OptionGroup var placement: PlacementOptions
+    @OptionGroup(title: "Placement and speed") var placement: PlacementOptions
+    @OptionGroup(title: "Engine, and options of llama-server") var rpc: RPCPlacementOptions
+
+    @Argument(help: "A model's name, or the path of a GGUF file.")
+    var model: String
 
     @Option(
         name: .customLong("with"),
@@ -30,7 +34,7 @@ struct PlanCommand: AsyncParsableCommand {
 
     /// What the node is asked for.
     func request() throws(ShoalError) -> LoadRequest {
-        var request = try placement.request()
+        var request = try placement.request(model, rpc)
         var imagined: [LoadRequest.ImaginedNode] = []
         for text in imaginedNodes { imagined.append(try LoadRequest.ImaginedNode(parsing: text)) }
         request.imaginedNodes = imagined.isEmpty ? nil : imagined

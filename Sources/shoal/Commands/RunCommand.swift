@@ -15,7 +15,12 @@ struct RunCommand: AsyncParsableCommand {
     @Argument(help: "What to ask; standard input is read when it is not a terminal.")
     var prompt: [String] = []
 
-    @Option(name: .long, help: "0 always takes the likeliest token; 1 is the model's own distribution.")
+    @Option(
+        name: .long,
+        help: """
+            0 always takes the likeliest token; 1 is the model's own distribution (default: 0.8 without unlikely \
+            tokens, as llama.cpp does).
+            """)
     var temperature: Double?
 
     @Option(name: .long, help: "Same seed, same prompt: same answer.")
@@ -40,7 +45,7 @@ struct RunCommand: AsyncParsableCommand {
                 client: node,
                 template: ChatRequestBody(
                     model: served, messages: system.map { [ChatMessage(role: "system", content: $0)] } ?? [],
-                    temperature: temperature, seed: seed, maxTokens: maxTokens),
+                    sampling: .init(chosen: temperature), seed: seed, maxTokens: maxTokens),
                 showsTimings: verbose, showsTrace: trace)
             if !prompt.isEmpty {
                 try await conversation.ask(prompt.joined(separator: " "))

@@ -60,11 +60,9 @@ extension TraceReport {
                 + "\(milliseconds) ms; per micro-batch:")
         lines += TextTable.part(prompt, of: self, per: max(1, prompt.microBatchCount)).lines.map { "  \($0)" }
         if let each = decode.perToken(decode.elapsed), each > 0 {
-            let own = (each - (decode.perToken(decode.compute) ?? 0)) / 1000
             lines.append(
                 "answer: \(decode.tokenCount + 1) tokens, \(oneDecimal(each / 1000)) ms each "
-                    + "(\(oneDecimal(1_000_000 / each)) per second), of which \(oneDecimal(own)) ms are not "
-                    + "computation; per token after the first:")
+                    + "(\(oneDecimal(1_000_000 / each)) per second), \(computation); per token after the first:")
             lines += TextTable.part(decode, of: self, per: decode.tokenCount).lines.map { "  \($0)" }
         }
         if !roundTrips.isEmpty { lines.append("round trips of the links: \(roundTrips)") }
@@ -73,6 +71,14 @@ extension TraceReport {
             lines.append("gateway: \(http.eventCount) events, \(each) microseconds each, beside the computation")
         }
         return lines
+    }
+
+    /// With guesses several micro-batches of one answer are under way, so that parts add up to more than passes.
+    private var computation: String {
+        let parts = decode.head + decode.wire + decode.stages.reduce(0) { $0 + $1.total }
+        guard let own = decode.perToken(decode.elapsed - decode.compute) else { return "" }
+        guard own >= 0, parts <= decode.elapsed + decode.elapsed / 10 else { return "stages computing side by side" }
+        return "of which \(oneDecimal(own / 1000)) ms are not computation"
     }
 
     private var roundTrips: String {
