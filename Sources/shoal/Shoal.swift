@@ -11,17 +11,17 @@ struct Shoal: AsyncParsableCommand {
         subcommands: [ServeCommand.self, VersionCommand.self],
         groupedSubcommands: [
             CommandGroup(
-                name: "Models",
+                name: "Model",
                 subcommands: [
                     RunCommand.self, LoadCommand.self, PlanCommand.self, PsCommand.self, StopCommand.self,
                 ]),
             CommandGroup(
                 name: "Cluster",
-                subcommands: [
-                    NodesCommand.self, InviteCommand.self, JoinCommand.self, ForgetCommand.self, LinksCommand.self,
-                    DoctorCommand.self,
-                ]),
+                subcommands: [NodesCommand.self, InviteCommand.self, JoinCommand.self, ForgetCommand.self]),
             CommandGroup(
-                name: "A closer look", subcommands: [LogsCommand.self, TraceCommand.self, BenchCommand.self]),
+                name: "Diagnostic",
+                subcommands: [
+                    DoctorCommand.self, LinksCommand.self, LogsCommand.self, TraceCommand.self, BenchCommand.self,
+                ]),
         ])
 }

@@ -45,6 +45,9 @@ package enum InstancePhase: String, Sendable, Codable, CaseIterable {
 
     /// Whether requests are admitted.
     package var isServing: Bool { self == .ready }
+
+    /// Whether somebody asked for the end of the instance, so that its end is no failure.
+    package var isEnding: Bool { self == .draining || self == .stopped }
 }
 
 /// One stage of an instance.

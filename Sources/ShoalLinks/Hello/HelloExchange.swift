@@ -81,6 +81,7 @@ final class HelloExchange: FrameReceiver {
 
     func closed(_ connection: FrameConnection, because error: ShoalError?) {
         let wasSilent = error == nil || error?.code == .linkLost
+        if wasSilent, state.value.opening.hasGranted { return end(.success(.joined)) }
         let meaning = wasSilent ? state.value.opening.meaningOfSilence : nil
         end(.failure(meaning ?? error ?? ShoalError(.cancelled, "the link was closed before the hello")))
     }

@@ -43,6 +43,8 @@ struct LinkOpening {
 
     let goal: Goal
     private(set) var peer: NodeID?
+    /// Whether this listener let the peer in. Who came with an invite leaves with that, and without a hello.
+    private(set) var hasGranted = false
     private var step = Step.handshake
 
     init(_ goal: Goal) { self.goal = goal }
@@ -87,6 +89,7 @@ struct LinkOpening {
         switch verdict {
         case .grant(let grant):
             step = .hello
+            hasGranted = true
             return [.trustPeer, .send(.grant(grant))]
         case .refuse(let error):
             step = .ended

@@ -197,7 +197,11 @@ package actor HeadService {
             logger.info("instance ready", metadata: ["generation": "\(generation)"])
             perform(scheduler?.pipelineReady(generation: generation, now: now) ?? [])
         case .failRequests(let error):
-            logger.warning("the pipeline was lost", metadata: ["error": "\(error)"])
+            if lifecycle.phase.isEnding {
+                logger.info("instance stopped")
+            } else {
+                logger.warning("the pipeline was lost", metadata: ["error": "\(error)"])
+            }
             closeFirstStageLink()
             perform(scheduler?.pipelineLost(error) ?? [])
         case .becameFailed(let error):

@@ -153,7 +153,11 @@ actor RPCHead: InstanceHead {
                 configuration: node.configuration.limits.watchdog, hasBlindSpot: !rpc.foreignAddresses.isEmpty,
                 now: now)
         case .becameUnready(let error):
-            logger.warning("requests failed", metadata: ["error": "\(error)"])
+            if lifecycle.phase.isEnding {
+                logger.info("instance stopped", metadata: ["engine": "rpc"])
+            } else {
+                logger.warning("requests failed", metadata: ["error": "\(error)"])
+            }
             watchdog = nil
             runningRequestCount = 0
         case .becameFailed(let error): logger.error("instance failed", metadata: ["error": "\(error)"])
