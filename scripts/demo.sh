@@ -61,8 +61,8 @@ for _ in $(seq 30); do counted && break; sleep 0.2; done
 cat <<TEXT
 
 By hand, in two terminals:
-  .build/release/shoal serve --name a --data /tmp/shoal-a
-  .build/release/shoal serve --name b --data /tmp/shoal-b --api 127.0.0.1:7470 --link 127.0.0.1:7471
+  .build/release/shoal serve --name a --threads 1 --data /tmp/shoal-a
+  .build/release/shoal serve --name b --threads 1 --data /tmp/shoal-b --api 127.0.0.1:7470 --link 127.0.0.1:7471
 then
   .build/release/shoal join --host 127.0.0.1:7470 \$(.build/release/shoal invite --quiet)
   .build/release/shoal load $model --layers $split
