@@ -141,7 +141,8 @@ extension HeadService {
             scheduler?.outputsArrived(
                 batchNumber: frame.number, generation: frame.generation, tokens: outputs.tokens, stages: outputs.stages,
                 now: arrivedAt) ?? [])
-        tracer.arrived(batchNumber: frame.number, stages: outputs.stages, now: arrivedAt)
+        tracer.arrived(
+            batchNumber: frame.number, tokens: outputs.tokens, stages: outputs.stages, now: arrivedAt)
     }
 
     private func receiveFailure(_ frame: Frame, _ error: ShoalError) {

@@ -21,6 +21,8 @@ package struct RequestTracer: Sendable {
 
     private struct Share: Sendable {
         var request: RequestID
+        var sequence: SequenceID
+        /// Entries of the micro-batch; with guesses more than come out of it.
         var tokenCount: Int
         var wantsOutput: Bool
     }
@@ -51,7 +53,8 @@ package struct RequestTracer: Sendable {
         for entry in batch.entries {
             if shares[entry.sequence] == nil {
                 guard let request = owner(entry.sequence) else { continue }
-                shares[entry.sequence] = Share(request: request, tokenCount: 0, wantsOutput: false)
+                shares[entry.sequence] = Share(
+                    request: request, sequence: entry.sequence, tokenCount: 0, wantsOutput: false)
             }
             shares[entry.sequence]?.tokenCount += 1
             if entry.wantsOutput { shares[entry.sequence]?.wantsOutput = true }
@@ -62,13 +65,15 @@ package struct RequestTracer: Sendable {
     }
 
     /// Its outputs came; `stages` are the times of the stages that it went through.
-    package mutating func arrived(batchNumber: UInt64, stages: [StageTimes], now: Duration) {
+    package mutating func arrived(
+        batchNumber: UInt64, tokens: [SampledToken], stages: [StageTimes], now: Duration
+    ) {
         guard let batch = sent.removeValue(forKey: batchNumber) else { return }
         let roundTrip = Int(StageTimes.microseconds(now - batch.at))
         for share in batch.shares {
             traces[share.request]?.add(
-                stages, roundTrip: roundTrip, sentAt: batch.at, tokenCount: share.tokenCount,
-                wantsOutput: share.wantsOutput, now: now)
+                stages, roundTrip: roundTrip, sentAt: batch.at, enteredCount: share.tokenCount,
+                sampledCount: tokens.count { $0.sequence == share.sequence }, wantsOutput: share.wantsOutput, now: now)
         }
     }
 
@@ -85,16 +90,17 @@ package struct RequestTracer: Sendable {
 
 extension RequestTracer.Trace {
     fileprivate mutating func add(
-        _ stages: [StageTimes], roundTrip: Int, sentAt: Duration, tokenCount: Int, wantsOutput: Bool, now: Duration
+        _ stages: [StageTimes], roundTrip: Int, sentAt: Duration, enteredCount: Int, sampledCount: Int,
+        wantsOutput: Bool, now: Duration
     ) {
         if let lastTokenAt {
             decode.add(stages, roundTrip: roundTrip)
-            decode.tokenCount += tokenCount
+            decode.tokenCount += sampledCount
             decode.head += Int(StageTimes.microseconds(sentAt - lastTokenAt))
             decode.elapsed += Int(StageTimes.microseconds(now - lastTokenAt))
         } else {
             prompt.add(stages, roundTrip: roundTrip)
-            prompt.tokenCount += tokenCount
+            prompt.tokenCount += enteredCount
             if wantsOutput { prompt.elapsed = Int(StageTimes.microseconds(now - startedAt)) }
         }
         if wantsOutput { lastTokenAt = now }

@@ -21,7 +21,22 @@ struct RequestTracerTests {
         StageTimes(queue: 1, compute: compute, engine: engine)
     }
 
+    private static let token = SampledToken(
+        sequence: sequence, token: TokenID(rawValue: 3), piece: [], isEndOfGeneration: false)
+
     private func owner(_ sequence: SequenceID) -> RequestID? { sequence == Self.sequence ? Self.request : nil }
+
+    @Test("guesses that were wrong are no tokens of the answer")
+    func guesses() throws {
+        var tracer = RequestTracer()
+        tracer.sending(Self.batch(0, 8, wantsOutput: true), now: .zero, owner: owner)
+        tracer.arrived(batchNumber: 0, tokens: [Self.token], stages: [], now: .milliseconds(1))
+        tracer.sending(Self.batch(1, 4, wantsOutput: true), now: .milliseconds(1), owner: owner)
+        tracer.arrived(batchNumber: 1, tokens: [Self.token, Self.token], stages: [], now: .milliseconds(2))
+        let trace = try #require(tracer.latest.first)
+        #expect(trace.prompt.tokenCount == 8)
+        #expect(trace.decode.tokenCount == 2)
+    }
 
     @Test("the prompt ends with its first token, and what follows is split into head, stages and links")
     func parts() throws {
@@ -29,10 +44,10 @@ struct RequestTracerTests {
         let stages = [Self.times(compute: 100, engine: 120), Self.times(compute: 200, engine: 230)]
         tracer.sending(Self.batch(0, 8, wantsOutput: false), now: .microseconds(1000), owner: owner)
         tracer.sending(Self.batch(1, 4, wantsOutput: true), now: .microseconds(1010), owner: owner)
-        tracer.arrived(batchNumber: 0, stages: stages, now: .microseconds(1400))
-        tracer.arrived(batchNumber: 1, stages: stages, now: .microseconds(1600))
+        tracer.arrived(batchNumber: 0, tokens: [], stages: stages, now: .microseconds(1400))
+        tracer.arrived(batchNumber: 1, tokens: [Self.token], stages: stages, now: .microseconds(1600))
         tracer.sending(Self.batch(2, 1, wantsOutput: true), now: .microseconds(1605), owner: owner)
-        tracer.arrived(batchNumber: 2, stages: stages, now: .microseconds(2000))
+        tracer.arrived(batchNumber: 2, tokens: [Self.token], stages: stages, now: .microseconds(2000))
 
         let trace = try #require(tracer.latest.first)
         #expect(trace.request == Self.request)
@@ -54,13 +69,13 @@ struct RequestTracerTests {
     func strangers() {
         var tracer = RequestTracer()
         tracer.sending(Self.batch(0, 1, wantsOutput: true), now: .zero) { _ in nil }
-        tracer.arrived(batchNumber: 0, stages: [], now: .seconds(1))
-        tracer.arrived(batchNumber: 9, stages: [], now: .seconds(1))
+        tracer.arrived(batchNumber: 0, tokens: [], stages: [], now: .seconds(1))
+        tracer.arrived(batchNumber: 9, tokens: [], stages: [], now: .seconds(1))
         #expect(tracer.latest.isEmpty)
 
         tracer.sending(Self.batch(1, 1, wantsOutput: true), now: .zero, owner: owner)
         tracer.pipelineLost()
-        tracer.arrived(batchNumber: 1, stages: [], now: .seconds(1))
+        tracer.arrived(batchNumber: 1, tokens: [], stages: [], now: .seconds(1))
         #expect(tracer.latest.map(\.prompt.microBatchCount) == [0])
     }
 
@@ -70,7 +85,7 @@ struct RequestTracerTests {
         let count = UInt64(RequestTracer.traceCountMax + 3)
         for number in 0..<count {
             tracer.sending(Self.batch(number, 1, wantsOutput: true), now: .zero) { _ in RequestID(rawValue: number) }
-            tracer.arrived(batchNumber: number, stages: [], now: .zero)
+            tracer.arrived(batchNumber: number, tokens: [], stages: [], now: .zero)
         }
         #expect(tracer.latest.count == RequestTracer.traceCountMax)
         #expect(tracer.latest.first?.request == RequestID(rawValue: count - 1))
