@@ -112,6 +112,19 @@ struct DiagnosisTests {
         #expect(try found { $0.name = "a" } == ("2 nodes are called a", .warning))
     }
 
+    @Test(
+        "builds of llama.cpp with a known fault are warned of, others are not",
+        arguments: [
+            ("b10619-c0ffee", false), ("b10620-c0ffee", true), ("b10819-c0ffee", true), ("b11434-c0ffee", false),
+            ("b0-0c1e57098", false), ("fake", false), ("b99999999999999999999-a", false),
+        ])
+    func knownFault(build: String, isFaulty: Bool) {
+        let nodes = [1, 2].map { Samples.facts($0) { $0.engineBuild = build } }
+        let warnings = report(nodes: nodes).checks.filter { $0.outcome == .warning }.map(\.finding)
+        #expect(warnings.count == (isFaulty ? 2 : 0))
+        #expect(warnings.allSatisfy { $0.contains("engine build \(build), with which three and more workers") })
+    }
+
     @Test("a node that listens in another network than the shared one is told where to listen")
     func wrongInterface() throws {
         let other = Samples.facts(2) { facts in

@@ -13,6 +13,10 @@ struct LoadProgress: Sendable {
             guard told.updateValue(state, forKey: key) != state else { continue }
             lines.append("layers \(stage.layers) on \(stage.nodeName): \(state)")
         }
+        for (key, line) in [("awaited", awaitedWorkers(report)), ("notice", report.notice)] {
+            guard let line, told.updateValue(line, forKey: key) != line else { continue }
+            lines.append("\(report.model): \(line)")
+        }
         let phase = LoadProgress.phase(of: report)
         if told.updateValue(phase, forKey: "") != phase { lines.append("\(report.model): \(phase)") }
         return lines
@@ -36,6 +40,9 @@ struct LoadProgress: Sendable {
         if let problem = stage.problem { return "\(stage.phase.rawValue) (\(problem))" }
         if let seconds = stage.loadSeconds {
             return "\(stage.phase.rawValue) (\(stage.weightBytes) in \(oneDecimal(seconds)) s)"
+        }
+        if stage.phase == .starting, let seconds = stage.worker?.preparedSeconds {
+            return "worker ready after \(oneDecimal(seconds)) s"
         }
         guard withPercentage, stage.phase == .loading else { return stage.phase.rawValue }
         return "loading \(Int(stage.loadProgress * 100)) %"
