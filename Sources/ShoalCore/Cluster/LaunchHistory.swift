@@ -1,5 +1,5 @@
-/// How long launches of the same model on the same nodes usually take, phase by phase: one that takes far longer is worth
-/// a word.
+/// How long launches of the same model on the same nodes usually take, phase by phase: one that takes far longer is
+/// worth a word.
 package struct LaunchHistory: Sendable {
     /// A phase is slow when it took more than so many times its median.
     package static let slowFactor = 2.0
