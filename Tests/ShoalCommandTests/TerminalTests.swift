@@ -93,6 +93,9 @@ struct TerminalTests {
         #expect(progress.newLines(waiting) == ["tiny: waiting (needs 4 GB more)"])
         #expect(LoadProgress.status(waiting) == "waiting (needs 4 GB more)")
         #expect(progress.newLines(ready) == ["layers 0-14 on a: ready (40.0 MiB in 1.3 s)", "tiny: ready"])
+        ready.stages[0].bytesReadFromDisk = ByteCount(50_000_000)
+        #expect(
+            progress.newLines(ready) == ["layers 0-14 on a: ready (40.0 MiB in 1.3 s, 40.0 MB/s of the file)"])
     }
 
     @Test("while workers start, it is said which are ready, since when, and which are awaited")
