@@ -212,20 +212,16 @@ private struct GGUFHeaderReader<Source: RandomAccessBytes> {
 
     // MARK: Bytes
 
-    private mutating func uint32() throws(ShoalError) -> UInt32 {
-        try require(4)
-        var value: UInt32 = 0
-        for index in (0..<4).reversed() { value = value << 8 | UInt32(bytes[offset + index]) }
-        offset += 4
-        return value
-    }
+    private mutating func uint32() throws(ShoalError) -> UInt32 { UInt32(littleEndian: try integer()) }
 
-    private mutating func uint64() throws(ShoalError) -> UInt64 {
-        try require(8)
-        var value: UInt64 = 0
-        for index in (0..<8).reversed() { value = value << 8 | UInt64(bytes[offset + index]) }
-        offset += 8
-        return value
+    private mutating func uint64() throws(ShoalError) -> UInt64 { UInt64(littleEndian: try integer()) }
+
+    /// As it lies in the file. At once and not byte by byte: vocabularies have a length before each of their words.
+    private mutating func integer<Value: FixedWidthInteger>() throws(ShoalError) -> Value {
+        let byteCount = MemoryLayout<Value>.size
+        try require(byteCount)
+        defer { offset += byteCount }
+        return bytes.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: offset, as: Value.self) }
     }
 
     private mutating func valueType() throws(ShoalError) -> GGUFValueType {
