@@ -208,6 +208,7 @@ struct RPCLifecycleTests {
         fixture.now += .seconds(2)
         #expect(fixture.lifecycle.tick(now: fixture.now).contains(.endServer))
         #expect(fixture.lifecycle.problem?.code == .timedOut)
+        #expect(fixture.lifecycle.problem?.message.hasPrefix("launching made no progress") == true)
     }
 
     @Test("stop ends llama-server first and releases the workers when it is gone")

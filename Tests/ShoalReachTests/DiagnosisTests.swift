@@ -112,6 +112,19 @@ struct DiagnosisTests {
         #expect(try found { $0.name = "a" } == ("2 nodes are called a", .warning))
     }
 
+    @Test("of the foreign workers it is said how many answer, and which do not, why")
+    func foreignWorkers() {
+        var workers = (1...4).map { ForeignWorkerReport(address: "10.0.0.\($0):50052") }
+        #expect(Diagnosis.foreignWorkers([], of: "a").isEmpty)
+        #expect(Diagnosis.foreignWorkers(workers, of: "a") == [.init(.pass, "4 of 4 foreign workers of a answer")])
+        workers[2].problem = "connection refused"
+        let found = Diagnosis.foreignWorkers(workers, of: "a")
+        #expect(found.map(\.outcome) == [.failure])
+        #expect(
+            found.map(\.finding)
+                == ["3 of 4 foreign workers of a answer; missing: 10.0.0.3:50052 (connection refused)"])
+    }
+
     @Test(
         "builds of llama.cpp with a known fault are warned of, others are not",
         arguments: [

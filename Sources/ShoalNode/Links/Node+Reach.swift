@@ -234,12 +234,15 @@ extension Node {
     package func doctor() async throws(ShoalError) -> DoctorReport {
         var matrix = reach.matrix
         matrix.keep(only: Set(security.trust.members.map(\.nodeID)))
+        let announcements = [announcement()] + presentPeers.compactMap(\.announcement).sorted { $0.name < $1.name }
+        let foreign = announcements.flatMap {
+            Diagnosis.foreignWorkers($0.rpc?.foreignWorkers ?? [], of: $0.name)
+        }
         var report = Diagnosis.report(
             nodes: security.trust.members.map(facts), matrix: matrix,
-            others: targetProblems + security.versionRefusals.map { DoctorCheck(.failure, $0) } + notes.all)
+            others: targetProblems + foreign + security.versionRefusals.map { DoctorCheck(.failure, $0) } + notes.all)
         let instances = await instances().filter(\.phase.isAlive)
-        report.environments = ([announcement()] + presentPeers.compactMap(\.announcement).sorted { $0.name < $1.name })
-            .map { environment(of: $0, instances) }
+        report.environments = announcements.map { environment(of: $0, instances) }
         return report
     }
 

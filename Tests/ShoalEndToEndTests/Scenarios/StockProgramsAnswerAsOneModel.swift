@@ -190,6 +190,9 @@ struct StockProgramsAnswerAsOneModel {
             try await eventually("the node tells of its workers") {
                 node.log.contains("neither authenticated nor encrypted") && node.log.contains("did not answer")
             }
+            let doctor: DoctorReport = try await cluster.get("/shoal/v1/doctor", from: node)
+            let count = "1 of 2 foreign workers of a answer; missing: 127.0.0.1:\(ports[1])"
+            #expect(doctor.checks.contains { $0.outcome == .failure && $0.finding.contains(count) }, "\(doctor.checks)")
             let loaded = try await cluster.loadStock(
                 model, layers: "a=0-9,127.0.0.1:\(ports[0])=10-29", on: node)
             let worker = try #require(loaded.stages[1].worker)
