@@ -21,11 +21,12 @@ struct Routes {
     }
 
     private func addHealth(to router: Router<GatewayRequestContext>) {
-        let health = HealthEndpoint()
+        let health = HealthEndpoint(cluster: cluster)
         add("/", [.get: health.banner], to: router)
         for path in ["/health", "/v1/health", "/healthz", "/readyz", "/livez"] {
             add(path, [.get: health.health], to: router)
         }
+        add(HealthEndpoint.detailPath, [.get: health.detail], to: router)
     }
 
     private func addOpenAI(to router: Router<GatewayRequestContext>) {

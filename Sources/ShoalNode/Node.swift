@@ -60,6 +60,9 @@ package actor Node {
     /// By head.
     var announced: [NodeID: [InstanceReport]] = [:]
     var ownReports: [InstanceID: InstanceReport] = [:]
+    var launches = LaunchHistory()
+    /// What was unusual about the launch of instances whose head is here.
+    var launchNotices: [InstanceID: String] = [:]
     /// On whose behalf the instances run whose head is here.
     var ownership: [InstanceID: HeadOwnership] = [:]
     /// Instances that were stopped here, oldest first: a start that was under way comes too late.

@@ -93,6 +93,43 @@ struct TerminalTests {
         #expect(progress.newLines(waiting) == ["tiny: waiting (needs 4 GB more)"])
         #expect(LoadProgress.status(waiting) == "waiting (needs 4 GB more)")
         #expect(progress.newLines(ready) == ["layers 0-14 on a: ready (40.0 MiB in 1.3 s)", "tiny: ready"])
+        ready.stages[0].bytesReadFromDisk = ByteCount(50_000_000)
+        #expect(
+            progress.newLines(ready) == ["layers 0-14 on a: ready (40.0 MiB in 1.3 s, 40.0 MB/s of the file)"])
+    }
+
+    @Test("while workers start, it is said which are ready, since when, and which are awaited")
+    func awaitedWorkers() throws {
+        var report = instance(
+            .starting,
+            [
+                try stage("a", "0-9", .starting), try stage("b", "10-19", .starting),
+                try stage("c", "20-29", .starting),
+            ])
+        report.stages[1].worker = RPCWorkerReport(address: "10.0.0.2:7461", isForeign: false)
+        report.stages[2].worker = RPCWorkerReport(address: "10.0.0.3:7461", isForeign: false)
+        let start = "0000000000000abc: "
+        #expect(
+            problemLines([report]) == [start + "0 of 2 workers ready; awaiting layers 10-19 on b, layers 20-29 on c"])
+        report.stages[1].worker?.preparedSeconds = 0.31
+        let line = "1 of 2 workers ready (b after 0.3 s); awaiting layers 20-29 on c"
+        #expect(problemLines([report]) == [start + line])
+        var progress = LoadProgress()
+        #expect(
+            progress.newLines(report) == [
+                "layers 0-9 on a: starting", "layers 10-19 on b: worker ready after 0.3 s",
+                "layers 20-29 on c: starting",
+                "tiny: \(line)", "tiny: starting",
+            ])
+        #expect(progress.newLines(report) == [])
+        report.stages[2].worker?.preparedSeconds = 4
+        #expect(problemLines([report]) == [])
+        report.stages[2].worker?.preparedSeconds = nil
+        report.phase = .ready
+        #expect(problemLines([report]) == [])
+        report.notice = "slow to start"
+        #expect(problemLines([report]) == [start + "slow to start"])
+        #expect(progress.newLines(report).contains("tiny: slow to start"))
     }
 
     @Test("a failed load tells the cause: the instance's, else the stage's")
@@ -160,5 +197,31 @@ struct TerminalTests {
         ])
         #expect(doctorLines(report) == ["pass  clocks agree", "FAIL  b drops TCP 7461; allow it"])
         #expect(report.hasFailure)
+    }
+
+    @Test("the doctor says of each node what it computes with and what it holds")
+    func environments() throws {
+        var speed = NodeSpeed(
+            engineBuild: "b7-c0ffee", device: "EPYC", threadCount: 2, matrices: [:], attentionSecondsPerElement: 0,
+            promptAttentionSecondsPerElement: 0, activationSecondsPerElement: 0, secondsPerOperation: 0,
+            memoryBytesPerSecond: 1)
+        speed.accelerators = [.init(name: "H200", memoryTotal: ByteCount(139 << 30), memoryAvailable: .zero)]
+        var report = DoctorReport(checks: [])
+        report.environments = [
+            NodeEnvironment(
+                nodeName: "a", shoalVersion: "0.1.0", engineBuild: "b7-c0ffee", speed: speed, threadCount: 2,
+                memoryTotal: ByteCount(8 << 30)),
+            NodeEnvironment(
+                nodeName: "b", shoalVersion: "0.1.0", engineBuild: nil, speed: nil, threadCount: 1,
+                memoryTotal: ByteCount(4 << 30)),
+        ]
+        let layers = try #require(LayerRange(parsing: "0-14"))
+        report.environments[0].held = [.init(model: "tiny", layers: layers, weightBytes: ByteCount(40 << 20))]
+        #expect(
+            doctorLines(report) == [
+                "node  a: Shoal 0.1.0, llama.cpp b7-c0ffee, EPYC, H200 with 139.0 GiB, 2 threads, 8.0 GiB; "
+                    + "holds tiny 0-14 (40.0 MiB)",
+                "node  b: Shoal 0.1.0, llama.cpp not known, 1 thread, 4.0 GiB; holds no model",
+            ])
     }
 }

@@ -40,6 +40,28 @@ struct RouteTests {
         #expect(head.body.readableBytes == 0)
     }
 
+    @Test("health in detail has every node, instance and worker, and is 503 while a wanted model does not answer")
+    func healthDetail() async throws {
+        let response = try await GatewayHarness().send(.get, "/shoal/v1/health")
+        #expect(response.status == .ok)
+        #expect(response.json["status"] == "ok")
+        #expect(response.json["nodes"]?[0]["name"] == "a")
+        #expect(response.json["instances"]?[0]["model"] == "models/tiny.gguf")
+        let cluster = ScriptedCluster(phase: .recovering)
+        let unwell = try await GatewayHarness(cluster: cluster).send(.get, "/shoal/v1/health")
+        #expect(unwell.status == .serviceUnavailable)
+        #expect(unwell.json["status"] == "unavailable")
+        let worker = unwell.json["instances"]?[0]["workers"]?[0]
+        #expect(worker?["node"] == "a")
+        #expect(worker?["phase"] == "recovering")
+        #expect(worker?["problem"] == "killed")
+        #expect(worker?["restartCount"] == .integer(2))
+        // This process answers all the same.
+        #expect(try await GatewayHarness(cluster: cluster).send(.get, "/health").status == .ok)
+        let leaving = ScriptedCluster(phase: .draining, isWanted: false)
+        #expect(try await GatewayHarness(cluster: leaving).send(.get, "/shoal/v1/health").status == .ok)
+    }
+
     @Test("the root says what runs here")
     func banner() async throws {
         #expect(try await GatewayHarness().send(.get, "/").text == "Shoal \(ShoalVersion.current) is running\n")

@@ -6,9 +6,15 @@ final class ScriptedCluster: ClusterService {
     private let loads = Mutex<[LoadRequest]>([])
     private let stops = Mutex<[InstanceID]>([])
     private let refusal: ShoalError?
+    private let phase: InstancePhase
+    private let isWanted: Bool
 
     /// `refusal` is what every plan and load fails with.
-    init(refusal: ShoalError? = nil) { self.refusal = refusal }
+    init(refusal: ShoalError? = nil, phase: InstancePhase = .ready, isWanted: Bool = true) {
+        self.refusal = refusal
+        self.phase = phase
+        self.isWanted = isWanted
+    }
 
     var loadRequests: [LoadRequest] { loads.withLock { $0 } }
     var stoppedInstances: [InstanceID] { stops.withLock { $0 } }
@@ -102,8 +108,15 @@ final class ScriptedCluster: ClusterService {
     }
 
     private func report(model: String) -> InstanceReport {
-        InstanceReport(
-            id: Self.instance, model: model, family: "llama", head: Self.node, headName: "a", phase: .ready,
-            stages: [], contextTokenCount: 2048, sequenceCountMax: 4, createdUnixSeconds: 1_700_000_000)
+        var stages: [StageReport] = []
+        if let layers = LayerRange(first: 0, end: 30), phase != .ready {
+            stages = [StageReport(node: Self.node, nodeName: "a", layers: layers, phase: phase, weightBytes: .zero)]
+            (stages[0].restartCount, stages[0].problem) = (2, "killed")
+        }
+        var report = InstanceReport(
+            id: Self.instance, model: model, family: "llama", head: Self.node, headName: "a", phase: phase,
+            stages: stages, contextTokenCount: 2048, sequenceCountMax: 4, createdUnixSeconds: 1_700_000_000)
+        report.isWanted = isWanted
+        return report
     }
 }

@@ -43,6 +43,7 @@ struct RPCLifecycleTests {
             fixture.lifecycle.start(now: .seconds(1))
                 == [.prepareWorker(0, generation: 1), .prepareWorker(1, generation: 1)])
         #expect(fixture.lifecycle.workerPrepared(1, generation: 1, now: .seconds(2)) == [])
+        #expect(fixture.lifecycle.workers.map(\.preparedAt) == [nil, .seconds(2)], "who is still awaited")
         #expect(
             fixture.lifecycle.workerPrepared(0, generation: 1, now: .seconds(3)) == [.verifyWorkers(generation: 1)])
         #expect(fixture.lifecycle.workersVerified(generation: 1, now: .seconds(4)) == [.launchServer(generation: 1)])
@@ -84,6 +85,7 @@ struct RPCLifecycleTests {
         #expect(actions.contains(.endServer))
         #expect(fixture.lifecycle.phase == .recovering)
         #expect(fixture.lifecycle.problem == died)
+        #expect(fixture.lifecycle.workers[1].preparedAt == nil)
         // What llama-server says in its turn is the same failure.
         #expect(fixture.lifecycle.serverEnded(error: died, now: fixture.now) == [])
         #expect(
@@ -206,6 +208,7 @@ struct RPCLifecycleTests {
         fixture.now += .seconds(2)
         #expect(fixture.lifecycle.tick(now: fixture.now).contains(.endServer))
         #expect(fixture.lifecycle.problem?.code == .timedOut)
+        #expect(fixture.lifecycle.problem?.message.hasPrefix("launching made no progress") == true)
     }
 
     @Test("stop ends llama-server first and releases the workers when it is gone")

@@ -15,6 +15,26 @@ struct PlannerTests {
         #expect(plan.reasons.joined(separator: "; ").contains("predicted fastest of the 2 nodes"))
     }
 
+    @Test(
+        "small models stay on one node, larger ones take as many nodes as they need, too large ones are refused",
+        arguments: [(2, 1), (6, 1), (9, 2), (14, 2), (17, 3), (22, 3), (30, 0), (300, 0)])
+    func sizes(layerCount: Int, nodeCount: Int) throws {
+        let asked = request(shape(layersMiB: Array(repeating: 100, count: layerCount)))
+        let pool = nodes([950, 950, 950])
+        guard nodeCount > 0 else {
+            let error = try #require(failure(asked, pool))
+            #expect(error.code == .insufficientMemory)
+            #expect(error.message.contains("has 2.8 GiB"), "\(error.message)")
+            return
+        }
+        let plan = try Planner.plan(asked, nodes: pool)
+        #expect(plan.stages.count == nodeCount)
+        let reasons = plan.reasons.joined(separator: "; ")
+        #expect(
+            reasons.contains(nodeCount == 1 ? "the whole model fits on" : "\(nodeCount) stages are the fewest"),
+            "\(reasons)")
+    }
+
     @Test("measured speed beats thread counts")
     func measured() throws {
         var pool = nodes([500, 500], threads: [1, 4])

@@ -112,6 +112,32 @@ struct DiagnosisTests {
         #expect(try found { $0.name = "a" } == ("2 nodes are called a", .warning))
     }
 
+    @Test("of the foreign workers it is said how many answer, and which do not, why")
+    func foreignWorkers() {
+        var workers = (1...4).map { ForeignWorkerReport(address: "10.0.0.\($0):50052") }
+        #expect(Diagnosis.foreignWorkers([], of: "a").isEmpty)
+        #expect(Diagnosis.foreignWorkers(workers, of: "a") == [.init(.pass, "4 of 4 foreign workers of a answer")])
+        workers[2].problem = "connection refused"
+        let found = Diagnosis.foreignWorkers(workers, of: "a")
+        #expect(found.map(\.outcome) == [.failure])
+        #expect(
+            found.map(\.finding)
+                == ["3 of 4 foreign workers of a answer; missing: 10.0.0.3:50052 (connection refused)"])
+    }
+
+    @Test(
+        "builds of llama.cpp with a known fault are warned of, others are not",
+        arguments: [
+            ("b10619-c0ffee", false), ("b10620-c0ffee", true), ("b10819-c0ffee", true), ("b11434-c0ffee", false),
+            ("b0-0c1e57098", false), ("fake", false), ("b99999999999999999999-a", false),
+        ])
+    func knownFault(build: String, isFaulty: Bool) {
+        let nodes = [1, 2].map { Samples.facts($0) { $0.engineBuild = build } }
+        let warnings = report(nodes: nodes).checks.filter { $0.outcome == .warning }.map(\.finding)
+        #expect(warnings.count == (isFaulty ? 2 : 0))
+        #expect(warnings.allSatisfy { $0.contains("engine build \(build), with which three and more workers") })
+    }
+
     @Test("a node that listens in another network than the shared one is told where to listen")
     func wrongInterface() throws {
         let other = Samples.facts(2) { facts in

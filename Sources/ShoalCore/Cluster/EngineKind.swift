@@ -23,6 +23,9 @@ package struct RPCWorkerReport: Hashable, Sendable, Codable {
     package var address: String
     /// Whether the worker's program was started by somebody else, and the leg to it is plain TCP.
     package var isForeign: Bool
+    /// When it had started and answered by protocol, for the present launch: seconds since the instance was created.
+    /// Nil while it is awaited.
+    package var preparedSeconds: Double?
     /// "7.0.0", from its HELLO.
     package var protocolVersion: String?
     package var devices: [Device] = []

@@ -118,6 +118,8 @@ package struct DoctorCheck: Hashable, Sendable, Codable {
 /// Everything that was checked. What `GET /shoal/v1/doctor` answers.
 package struct DoctorReport: Hashable, Sendable, Codable {
     package var checks: [DoctorCheck]
+    /// One per node that can be reached.
+    package var environments: [NodeEnvironment] = []
 
     package init(checks: [DoctorCheck]) { self.checks = checks }
 

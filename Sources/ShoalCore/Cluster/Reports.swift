@@ -130,6 +130,10 @@ package struct InstanceReport: Hashable, Sendable, Codable {
     package var engine = EngineKind.stages
     /// Counts restarts of what computes the instance.
     package var generation: UInt32 = 0
+    /// Of the rpc engine: llama-server's, on the head, while it runs.
+    package var serverProcessID: Int32?
+    /// What was unusual about how it started, in one sentence; nil otherwise.
+    package var notice: String?
 
     package init(
         id: InstanceID, model: String, family: String, head: NodeID, headName: String, phase: InstancePhase,

@@ -35,7 +35,9 @@ package struct RPCLifecycle: Sendable {
 
     /// One worker as the head sees it.
     package struct WorkerState: Hashable, Sendable {
-        package internal(set) var isPrepared = false
+        /// When it had started and answered as a worker, for the present launch; nil while it is awaited.
+        package internal(set) var preparedAt: Duration?
+        package var isPrepared: Bool { preparedAt != nil }
         package internal(set) var startCount = 0
         package internal(set) var problem: ShoalError?
     }
@@ -97,7 +99,7 @@ package struct RPCLifecycle: Sendable {
     package mutating func workerPrepared(_ worker: Int, generation: UInt32, now: Duration) -> [Action] {
         guard isCurrent(generation), workers.indices.contains(worker), phase == .starting || phase == .recovering
         else { return [] }
-        workers[worker].isPrepared = true
+        workers[worker].preparedAt = now
         workers[worker].startCount += 1
         workers[worker].problem = nil
         progressedAt = now
@@ -208,7 +210,7 @@ package struct RPCLifecycle: Sendable {
         generation += 1
         progressedAt = now
         phases.enter(.starting, now: now)
-        for index in workers.indices { workers[index].isPrepared = false }
+        for index in workers.indices { workers[index].preparedAt = nil }
         guard !workers.isEmpty else {
             phases.enter(.verifying, now: now)
             return [.verifyWorkers(generation: generation)]
@@ -217,7 +219,7 @@ package struct RPCLifecycle: Sendable {
     }
 
     private mutating func lose(_ worker: Int, _ error: ShoalError, now: Duration) -> [Action] {
-        workers[worker].isPrepared = false
+        workers[worker].preparedAt = nil
         workers[worker].problem = error
         return recover(from: error, now: now)
     }

@@ -234,9 +234,29 @@ extension Node {
     package func doctor() async throws(ShoalError) -> DoctorReport {
         var matrix = reach.matrix
         matrix.keep(only: Set(security.trust.members.map(\.nodeID)))
-        return Diagnosis.report(
+        let announcements = [announcement()] + presentPeers.compactMap(\.announcement).sorted { $0.name < $1.name }
+        let foreign = announcements.flatMap {
+            Diagnosis.foreignWorkers($0.rpc?.foreignWorkers ?? [], of: $0.name)
+        }
+        var report = Diagnosis.report(
             nodes: security.trust.members.map(facts), matrix: matrix,
-            others: targetProblems + security.versionRefusals.map { DoctorCheck(.failure, $0) } + notes.all)
+            others: targetProblems + foreign + security.versionRefusals.map { DoctorCheck(.failure, $0) } + notes.all)
+        let instances = await instances().filter(\.phase.isAlive)
+        report.environments = announcements.map { environment(of: $0, instances) }
+        return report
+    }
+
+    private func environment(of node: NodeAnnouncement, _ instances: [InstanceReport]) -> NodeEnvironment {
+        var environment = NodeEnvironment(
+            nodeName: node.name, shoalVersion: node.shoalVersion,
+            engineBuild: node.engineBuild.isEmpty ? nil : node.engineBuild, speed: node.speed,
+            threadCount: node.threadCount, memoryTotal: node.memoryTotal)
+        environment.held = instances.flatMap { instance in
+            instance.stages.filter { $0.node == node.id }.map {
+                .init(model: instance.model, layers: $0.layers, weightBytes: $0.weightBytes)
+            }
+        }
+        return environment
     }
 
     /// Addresses that a person named and that lead to nobody.

@@ -1,3 +1,4 @@
+import Logging
 import ShoalCore
 import ShoalMembership
 
@@ -124,6 +125,7 @@ extension Node {
 
     func headChanged(_ report: InstanceReport) {
         guard let old = ownReports[report.id] else { return }
+        if report.phase == .ready, old.phase != .ready { judgeLaunch(report) }
         let new = owned(report)
         ownReports[report.id] = new
         guard old.phase != new.phase || old.problem != new.problem else { return }
@@ -131,10 +133,20 @@ extension Node {
         broadcast(.instances(Array(ownReports.values)))
     }
 
+    /// The first time it is ready; later ones are recoveries.
+    private func judgeLaunch(_ report: InstanceReport) {
+        guard report.phases.count(where: { $0.phase == .ready }) == 1, let notice = launches.observe(report) else {
+            return
+        }
+        launchNotices[report.id] = notice
+        logger.warning("\(report.model) was \(notice)", metadata: ["instance.id": "\(report.id)"])
+    }
+
     func headEnded(_ instance: InstanceID) {
         guard heads.any(instance) != nil else { return }
         heads.remove(instance)
         ownReports[instance] = nil
+        launchNotices[instance] = nil
         ownership[instance] = nil
         tellKeeper()
         broadcast(.instances(Array(ownReports.values)))
@@ -144,6 +156,7 @@ extension Node {
         var report = report
         report.slot = ownership[report.id].map { "\($0.wish.slot)" }
         report.isWanted = ownership[report.id]?.drainDeadline == nil
+        report.notice = launchNotices[report.id]
         return report
     }
 

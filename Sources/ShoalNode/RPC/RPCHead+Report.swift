@@ -13,6 +13,7 @@ extension RPCHead {
         report.problem = lifecycle.problem?.message
         report.problemCode = lifecycle.problem?.code
         report.runningRequestCount = runningRequestCount
+        report.serverProcessID = server?.process.processID
         return report
     }
 
@@ -48,6 +49,7 @@ extension RPCHead {
         var details = RPCWorkerReport(
             address: prepared[worker]?.address ?? rpc.foreignAddresses[index] ?? report.nodeName,
             isForeign: rpc.foreignAddresses[index] != nil)
+        details.preparedSeconds = lifecycle.workers[worker].preparedAt.map { $0 / .seconds(1) }
         details.protocolVersion = prepared[worker]?.protocolVersion
         details.devices = prepared[worker]?.devices ?? []
         details.modelBufferBytes = sum(devices, proof.modelBytes)

@@ -36,6 +36,7 @@ extension RPCHead {
             await warmUp(worker, ready)
             guard generation == lifecycle.generation else { return }
             perform(lifecycle.workerPrepared(worker, generation: generation, now: now))
+            changed()
         } catch {
             perform(
                 lifecycle.workerFailed(

@@ -16,8 +16,8 @@ package struct Diagnosis: Sendable {
     ) -> DoctorReport {
         let diagnosis = Diagnosis(nodes: nodes, matrix: matrix)
         let groups = [
-            diagnosis.presence(), diagnosis.names(), diagnosis.versions(), diagnosis.engines(), diagnosis.clocks(),
-            diagnosis.listeners(), diagnosis.links(), others,
+            diagnosis.presence(), diagnosis.names(), diagnosis.versions(), diagnosis.engines(), diagnosis.faults(),
+            diagnosis.clocks(), diagnosis.listeners(), diagnosis.links(), others,
         ]
         return DoctorReport(checks: groups.flatMap(\.self))
     }
@@ -89,6 +89,15 @@ package struct Diagnosis: Sendable {
                     + known.map { "\(name($0.id)) \($0.engineBuild)" }.joined(separator: ", "),
                 advice: "build the engine of the same revision on all; a model is not split between different ones")
         ]
+    }
+
+    private func faults() -> [DoctorCheck] {
+        linked.compactMap { node in
+            guard let fault = LlamaFault.of(node.engineBuild) else { return nil }
+            return DoctorCheck(
+                .warning, "\(name(node.id)) has engine build \(node.engineBuild), \(fault.finding)",
+                advice: fault.advice)
+        }
     }
 
     private func clocks() -> [DoctorCheck] {

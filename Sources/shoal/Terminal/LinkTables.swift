@@ -51,5 +51,16 @@ func doctorLines(_ report: DoctorReport) -> [String] {
             case .failure: "FAIL"
             }
         return "\(mark)  \(check.finding)" + (check.advice.map { "; \($0)" } ?? "")
-    }
+    } + report.environments.map(environmentLine)
+}
+
+/// What one node computes with and what it holds.
+private func environmentLine(_ node: NodeEnvironment) -> String {
+    var parts = ["Shoal \(node.shoalVersion)", "llama.cpp \(node.engineBuild ?? "not known")"]
+    parts += node.devices
+    parts.append(node.threadCount == 1 ? "1 thread" : "\(node.threadCount) threads")
+    parts.append("\(node.memoryTotal)")
+    let held = node.held.map { "\($0.model) \($0.layers) (\($0.weightBytes))" }
+    return "node  \(node.nodeName): \(parts.joined(separator: ", ")); "
+        + (held.isEmpty ? "holds no model" : "holds \(held.joined(separator: ", "))")
 }

@@ -13,6 +13,10 @@ struct LoadProgress: Sendable {
             guard told.updateValue(state, forKey: key) != state else { continue }
             lines.append("layers \(stage.layers) on \(stage.nodeName): \(state)")
         }
+        for (key, line) in [("awaited", awaitedWorkers(report)), ("notice", report.notice)] {
+            guard let line, told.updateValue(line, forKey: key) != line else { continue }
+            lines.append("\(report.model): \(line)")
+        }
         let phase = LoadProgress.phase(of: report)
         if told.updateValue(phase, forKey: "") != phase { lines.append("\(report.model): \(phase)") }
         return lines
@@ -35,9 +39,19 @@ struct LoadProgress: Sendable {
     private static func state(of stage: StageReport, withPercentage: Bool) -> String {
         if let problem = stage.problem { return "\(stage.phase.rawValue) (\(problem))" }
         if let seconds = stage.loadSeconds {
-            return "\(stage.phase.rawValue) (\(stage.weightBytes) in \(oneDecimal(seconds)) s)"
+            let took = "\(stage.weightBytes) in \(oneDecimal(seconds)) s"
+            return "\(stage.phase.rawValue) (\(took)\(rate(of: stage, seconds)))"
+        }
+        if stage.phase == .starting, let seconds = stage.worker?.preparedSeconds {
+            return "worker ready after \(oneDecimal(seconds)) s"
         }
         guard withPercentage, stage.phase == .loading else { return stage.phase.rawValue }
         return "loading \(Int(stage.loadProgress * 100)) %"
+    }
+
+    /// At which rate the file was read; nothing where that is not known.
+    private static func rate(of stage: StageReport, _ seconds: Double) -> String {
+        guard let bytes = stage.bytesReadFromDisk, bytes > .zero, seconds > 0 else { return "" }
+        return ", \(oneDecimal(Double(bytes.rawValue) / seconds / 1e6)) MB/s of the file"
     }
 }

@@ -106,10 +106,24 @@ func draftLines(_ instances: [InstanceReport]) -> [String] {
 /// Problems that do not fit a table: one line per instance or stage that has one.
 func problemLines(_ instances: [InstanceReport]) -> [String] {
     instances.flatMap { instance in
-        let own = instance.problem.map { ["\(instance.id): \($0)"] } ?? []
-        return own
+        let own = [awaitedWorkers(instance), instance.notice, instance.problem].compactMap { $0 }
+        return own.map { "\(instance.id): \($0)" }
             + instance.stages.compactMap { stage in
                 stage.problem.map { "\(instance.id), layers \(stage.layers) on \(stage.nodeName): \($0)" }
             }
     }
+}
+
+/// How many workers of the rpc engine are ready for the launch, and which are still awaited; nil unless some are.
+func awaitedWorkers(_ instance: InstanceReport) -> String? {
+    guard instance.phase == .starting else { return nil }
+    let workers = instance.stages.compactMap { stage in stage.worker.map { (stage, $0) } }
+    let awaited = workers.filter { $0.1.preparedSeconds == nil }
+    guard !awaited.isEmpty else { return nil }
+    let ready = workers.compactMap { stage, worker in
+        worker.preparedSeconds.map { "\(stage.nodeName) after \(oneDecimal($0)) s" }
+    }
+    let names = awaited.map { "layers \($0.0.layers) on \($0.0.nodeName)" }
+    return "\(ready.count) of \(workers.count) workers ready"
+        + (ready.isEmpty ? "" : " (\(ready.joined(separator: ", ")))") + "; awaiting \(names.joined(separator: ", "))"
 }

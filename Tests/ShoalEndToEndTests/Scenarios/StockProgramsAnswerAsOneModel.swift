@@ -25,8 +25,35 @@ struct StockProgramsAnswerAsOneModel {
                 #expect(texts == expected, "split \(layers)")
                 #expect(texts[0].contains("Paris"))
                 try await expectEveryDeviceWorked(loaded.id, cluster)
+                try await expectPlannedBuffers(model, layers: layers, loaded.id, cluster)
                 _ = try await cluster.send(.DELETE, "/shoal/v1/instances/\(loaded.id)", to: cluster.nodes[0])
             }
+        }
+    }
+
+    /// What llama-server allocated on each worker is what the plan said, within 5 %; and every process is listed.
+    private func expectPlannedBuffers(
+        _ model: URL, layers: String, _ id: InstanceID, _ cluster: ClusterFixture
+    ) async throws {
+        var request = LoadRequest(
+            model: model.path, layers: try LoadRequest.assignments(parsing: layers), contextTokenCount: 512,
+            sequenceCountMax: 2)
+        request.engine = .rpc
+        let body = String(decoding: try JSONEncoder().encode(request), as: UTF8.self)
+        let (status, answer) = try await cluster.send(.POST, "/shoal/v1/plan", to: cluster.nodes[0], body: body)
+        #expect(status == 200)
+        let plan = try JSONDecoder().decode(PlanReport.self, from: answer)
+        let report = try await cluster.instance(id, from: cluster.nodes[0])
+        #expect(report.serverProcessID != nil)
+        #expect(plan.stages.map(\.layers) == report.stages.map(\.layers))
+        for (planned, stage) in zip(plan.stages, report.stages) {
+            #expect(stage.engineProcessID != nil)
+            guard let worker = stage.worker, let buffer = worker.modelBufferBytes else { continue }
+            let ratio = Double(buffer.rawValue) / Double(planned.weightBytes.rawValue)
+            #expect((0.95...1.05).contains(ratio), "\(stage.nodeName) \(stage.layers): \(ratio)")
+            let cache = try #require(worker.kvBufferBytes)
+            let compute = try #require(worker.computeBufferBytes)
+            #expect(buffer.rawValue + cache.rawValue + compute.rawValue <= planned.neededBytes.rawValue)
         }
     }
 
@@ -163,6 +190,9 @@ struct StockProgramsAnswerAsOneModel {
             try await eventually("the node tells of its workers") {
                 node.log.contains("neither authenticated nor encrypted") && node.log.contains("did not answer")
             }
+            let doctor: DoctorReport = try await cluster.get("/shoal/v1/doctor", from: node)
+            let count = "1 of 2 foreign workers of a answer; missing: 127.0.0.1:\(ports[1])"
+            #expect(doctor.checks.contains { $0.outcome == .failure && $0.finding.contains(count) }, "\(doctor.checks)")
             let loaded = try await cluster.loadStock(
                 model, layers: "a=0-9,127.0.0.1:\(ports[0])=10-29", on: node)
             let worker = try #require(loaded.stages[1].worker)

@@ -38,6 +38,33 @@ struct StockProgramsMove {
         }
     }
 
+    @Test("kill -9 of a node before llama-server is launched: the model is planned anew on the others")
+    func killedBeforeLaunch() async throws {
+        let model = try TestFiles.require(TestFiles.referenceModel)
+        let limit = try await wholeModelBytes(model) - 1
+        try await ClusterFixture.with(nodeCount: 3, arguments: ["--memory", "\(limit)", "--rpc-settle", "5"]) {
+            cluster in
+            let a = cluster.nodes[0]
+            let id = try await cluster.beginStock(model, layers: nil, on: a)
+            var planned: InstanceReport?
+            try await eventually("the workers are ready and llama-server is not started") {
+                planned = try await cluster.instance(id, from: a)
+                return planned?.stages.contains { $0.worker?.preparedSeconds != nil } == true
+            }
+            #expect(planned?.serverProcessID == nil)
+            let lost = try #require(planned?.stages.first { $0.nodeName != "a" }?.nodeName)
+            cluster.nodes.first { $0.name == lost }?.signal(SIGKILL)
+            var report: InstanceReport?
+            try await eventually("another instance is ready", attempts: 3000) {
+                let reports: [InstanceReport] = try await cluster.get("/shoal/v1/instances", from: a)
+                report = reports.first { $0.phase == .ready && $0.id != id }
+                return report != nil
+            }
+            #expect(Set(report?.stages.map(\.nodeName) ?? []) == Set(cluster.nodes.map(\.name)).subtracting([lost]))
+            #expect(try await cluster.complete("The capital of France is", on: a).text.contains("Paris"))
+        }
+    }
+
     /// Of a model on one node, as the planner counts.
     private func wholeModelBytes(_ model: URL) async throws -> Int {
         var found = 0

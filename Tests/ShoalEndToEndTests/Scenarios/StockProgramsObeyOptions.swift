@@ -87,15 +87,145 @@ struct StockProgramsObeyOptions {
         }
     }
 
+    @Test("the debug log of workers is switched on by a variable, which reaches them like the library path")
+    func childEnvironment() async throws {
+        let model = try TestFiles.require(TestFiles.referenceModel)
+        let key = ["--cluster-key", ClusterFixture.randomClusterKey()]
+        let environment = ["GGML_RPC_DEBUG": "1", "LD_LIBRARY_PATH": "/nowhere/lib", "SHOAL_TEST_SECRET": "x"]
+        try await ClusterFixture.with(nodeCount: 0) { cluster in
+            try await cluster.withNode("a", arguments: key) { a in
+                try await cluster.withNode("b", arguments: key + ["--peer", a.link], environment: environment) { b in
+                    try await cluster.waitUntil(a, sees: 2)
+                    let loaded = try await cluster.loadStock(model, layers: Self.layers, on: a)
+                    let worker = try await cluster.process(loaded.id, stage: 1, from: a)
+                    let variables = try String(contentsOfFile: "/proc/\(worker)/environ", encoding: .utf8)
+                        .split(separator: "\0").map(String.init)
+                    #expect(variables.contains("GGML_RPC_DEBUG=1"))
+                    #expect(variables.contains("LD_LIBRARY_PATH=/nowhere/lib"))
+                    #expect(!variables.contains { $0.hasPrefix("SHOAL_TEST_SECRET") })
+                    let log = try log(of: b)
+                    #expect(log.contains("[hello] version: 7.0.0"), "\(log.prefix(2000))")
+                    let quiet = try #require(
+                        try await (cluster.get("/shoal/v1/logs/\(loaded.id)", from: a) as [EngineLogReport])
+                            .first { $0.program == "llama-server" })
+                    #expect(quiet.launch?.environment["GGML_RPC_DEBUG"] == nil)
+                }
+            }
+        }
+    }
+
+    /// What the children of a node have written.
+    private func log(of node: NodeProcess) throws -> String {
+        let folder = node.directory.appending(path: "logs")
+        return try FileManager.default.contentsOfDirectory(at: folder, includingPropertiesForKeys: nil)
+            .map { String(decoding: try Data(contentsOf: $0), as: UTF8.self) }.joined()
+    }
+
+    @Test("a worker whose llama.cpp is another build is refused, and both builds are named")
+    func anotherBuild() async throws {
+        let model = try TestFiles.require(TestFiles.referenceModel)
+        try await ClusterFixture.with(nodeCount: 0) { cluster in
+            let server = try TestFiles.llamaProgram("llama-server").path
+            let programs = try programs(
+                in: cluster,
+                server: """
+                    #!/bin/sh
+                    case "$*" in *--version*) echo "version: 10700 (c0ffee123)"; exit;; esac
+                    exec '\(server)' "$@"
+                    """,
+                worker: "#!/bin/sh\nexec '\(try TestFiles.llamaProgram("ggml-rpc-server").path)' \"$@\"\n")
+            let key = ["--cluster-key", ClusterFixture.randomClusterKey()]
+            try await cluster.withNode("a", arguments: key) { a in
+                let other = key + ["--peer", a.link, "--llama-bin", programs.path]
+                try await cluster.withNode("b", arguments: other) { b in
+                    try await cluster.waitUntil(a, sees: 2)
+                    let id = try await cluster.beginStock(model, layers: Self.layers, on: a)
+                    var report: InstanceReport?
+                    try await eventually("the launch is given up") {
+                        report = try await cluster.instance(id, from: b)
+                        return report?.phase == .failed
+                    }
+                    let problem = try #require(report?.problem)
+                    #expect(problem.contains("c0ffee123"), "\(problem)")
+                    #expect(problem.contains("0c1e57098"), "\(problem)")
+                    #expect(problem.contains("install the same build on both"), "\(problem)")
+                }
+            }
+        }
+    }
+
+    private func programs(in cluster: ClusterFixture, server: String, worker: String) throws -> URL {
+        let folder = cluster.directory.appending(path: "programs")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        try write(server, to: folder.appending(path: "llama-server"))
+        try write(worker, to: folder.appending(path: "ggml-rpc-server"))
+        return folder
+    }
+
+    @Test("a worker that takes long is named while it is awaited; afterwards it is told what took longer than usual")
+    func slowWorker() async throws {
+        let model = try TestFiles.require(TestFiles.referenceModel)
+        try await ClusterFixture.with(nodeCount: 0) { cluster in
+            let mark = cluster.directory.appending(path: "slow")
+            let programs = try programs(
+                in: cluster,
+                server: "#!/bin/sh\nexec '\(try TestFiles.llamaProgram("llama-server").path)' \"$@\"\n",
+                worker: """
+                    #!/bin/sh
+                    if [ -e '\(mark.path)' ]; then sleep "$(cat '\(mark.path)')"; fi
+                    exec '\(try TestFiles.llamaProgram("ggml-rpc-server").path)' "$@"
+                    """)
+            let key = ["--cluster-key", ClusterFixture.randomClusterKey()]
+            try await cluster.withNode("a", arguments: key) { a in
+                try await cluster.withNode("b", arguments: key + ["--peer", a.link]) { b in
+                    let slow = key + ["--peer", a.link, "--llama-bin", programs.path]
+                    try await cluster.withNode("c", arguments: slow) { _ in
+                        try await cluster.waitUntil(a, sees: 3)
+                        try await launches(model, mark, a, b, cluster)
+                    }
+                }
+            }
+        }
+    }
+
+    private func launches(
+        _ model: URL, _ mark: URL, _ a: NodeProcess, _ b: NodeProcess, _ cluster: ClusterFixture
+    ) async throws {
+        let layers = "a=0-9,b=10-19,c=20-29"
+        var usual = 0.0
+        for _ in 0..<LaunchHistory.launchCountMin {
+            let loaded = try await cluster.loadStock(model, layers: layers, on: a)
+            let starting = try #require(loaded.phases.first { $0.phase == .starting })
+            usual = max(usual, try #require(starting.endSeconds) - starting.startSeconds)
+            _ = try await cluster.send(.DELETE, "/shoal/v1/instances/\(loaded.id)", to: a)
+        }
+        // Far longer than the others took, however busy the machine is.
+        let delay = Int(3 * usual) + 3
+        try Data("\(delay)".utf8).write(to: mark)
+        let id = try await cluster.beginStock(model, layers: layers, on: a)
+        try await eventually("one worker is ready, the other awaited") {
+            let report = try await cluster.instance(id, from: a)
+            let prepared = report.stages.map { $0.worker?.preparedSeconds }
+            return report.phase == .starting && prepared[1] != nil && prepared[2] == nil
+        }
+        let loaded = try await cluster.readyStock(id, on: a)
+        let prepared = loaded.stages.compactMap(\.worker?.preparedSeconds)
+        let launching = try #require(loaded.phases.first { $0.phase == .launching })
+        #expect(prepared.count == 2)
+        #expect(prepared.allSatisfy { $0 <= launching.startSeconds })
+        #expect(prepared[1] >= Double(delay))
+        #expect(loaded.notice?.contains("starting took") == true, "\(loaded.notice ?? "")")
+        // The others learn it with the next announcement.
+        try await eventually("node b knows it too") { try await cluster.instance(id, from: b).notice == loaded.notice }
+    }
+
     @Test("programs that write 10 MiB to each output before they begin are ready all the same")
     func chattyPrograms() async throws {
         let model = try TestFiles.require(TestFiles.referenceModel)
         try await ClusterFixture.with(nodeCount: 0) { cluster in
-            let programs = cluster.directory.appending(path: "programs")
-            try FileManager.default.createDirectory(at: programs, withIntermediateDirectories: true)
-            for name in ["llama-server", "ggml-rpc-server"] {
-                try write(chatty(try TestFiles.llamaProgram(name)), to: programs.appending(path: name))
-            }
+            let programs = try programs(
+                in: cluster, server: chatty(try TestFiles.llamaProgram("llama-server")),
+                worker: chatty(try TestFiles.llamaProgram("ggml-rpc-server")))
             let arguments = ["--llama-bin", programs.path, "--cluster-key", ClusterFixture.randomClusterKey()]
             try await cluster.withNode("a", arguments: arguments) { a in
                 try await cluster.withNode("b", arguments: arguments + ["--peer", a.link]) { b in

@@ -31,6 +31,19 @@ extension NodeScenarios {
             }
         }
 
+        @Test("the doctor says of each node what it computes with and which layers it holds")
+        func environments() async throws {
+            try await TestCluster.with { cluster in
+                let nodes = try await cluster.connected("a", "b")
+                try await cluster.load("a=0-5,b=6-11", at: nodes[0], knownTo: nodes)
+                let found = try await nodes[1].node.doctor().environments
+                #expect(found.map(\.nodeName) == ["b", "a"])
+                #expect(found.allSatisfy { $0.shoalVersion == ShoalVersion.current && $0.memoryTotal > .zero })
+                #expect(found.map { $0.held.map(\.layers.description) } == [["6-11"], ["0-5"]])
+                #expect(found.allSatisfy { $0.held.allSatisfy { $0.weightBytes > .zero } })
+            }
+        }
+
         @Test("a node that refuses to be dialled shows in the matrix of all, with who dials instead")
         func refused() async throws {
             try await TestCluster.with { cluster in
