@@ -169,8 +169,8 @@ class Measurement:
         text = f"{name} opened the small museum and painted the clock. " * 16
         return self.guessed(text, "ngram")
 
-
     def guessed(self, text, mode):
+        """One text without and with guesses of a kind."""
         plain, = self.system.ask([text], 64)
         guessed, = self.system.ask([text], 64, speculate=mode)
         return {

@@ -32,10 +32,10 @@ package struct LaunchHistory: Sendable {
     package init() {}
 
     /// To be called when an instance becomes ready. Returns a sentence if phases of this launch took much longer than
-    /// they usually do. A launch that had to recover is neither judged nor remembered.
+    /// they usually do. An instance that had to recover is neither judged nor remembered.
     package mutating func observe(_ report: InstanceReport) -> String? {
         let phases = report.phases.prefix { $0.phase != .ready }
-        guard phases.count < report.phases.count, !phases.contains(where: { $0.phase == .recovering }) else {
+        guard phases.count < report.phases.count, !report.phases.contains(where: { $0.phase == .recovering }) else {
             return nil
         }
         let seconds = Dictionary(

@@ -133,11 +133,8 @@ extension Node {
         broadcast(.instances(Array(ownReports.values)))
     }
 
-    /// The first time it is ready; later ones are recoveries.
     private func judgeLaunch(_ report: InstanceReport) {
-        guard report.phases.count(where: { $0.phase == .ready }) == 1, let notice = launches.observe(report) else {
-            return
-        }
+        guard let notice = launches.observe(report) else { return }
         launchNotices[report.id] = notice
         logger.warning("\(report.model) was \(notice)", metadata: ["instance.id": "\(report.id)"])
     }
