@@ -165,6 +165,17 @@ struct ServerLogTests {
         #expect(ToolVersion(parsing: line) == nil)
     }
 
+    @Test("words are found wherever they stand in a line, in either case, and only whole")
+    func marks() {
+        let marks = LineMarks(["bind", "RPC handshake", "bound"])
+        for line in ["bind", "couldn't Bind HTTP", "an rpc HANDSHAKE failed", "bibind", "it is bound"] {
+            #expect(marks.areIn(line), "\(line)")
+        }
+        for line in ["", "bin", "b ind", "rpc-handshake", "boun", "bi\u{301}nd"] {
+            #expect(!marks.areIn(line), "\(line)")
+        }
+    }
+
     @Test("versions and devices as programs print them")
     func versions() {
         let current = ToolVersion(parsing: "version: 0.5.0-dev (build 0, commit 0c1e57098)\nbuilt with GNU 12.2.0")

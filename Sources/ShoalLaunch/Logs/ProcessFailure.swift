@@ -39,7 +39,7 @@ package enum ProcessFailure: String, Hashable, Sendable, Codable, CaseIterable {
     }
 
     /// Most specific first. Sources: ggml-rpc.cpp, server.cpp, server-http.cpp, llama-model.cpp, the GPU backends.
-    private static let marks: [(mark: String, failure: ProcessFailure)] = [
+    static let marks: [(mark: String, failure: ProcessFailure)] = [
         ("version mismatch", .protocolMismatch),
         ("expected hello command", .protocolMismatch),
         ("hello request size mismatch", .protocolMismatch),

@@ -21,35 +21,62 @@ package enum ServerLogLine: Hashable, Sendable {
 
     /// Of build b11434 and its neighbours; the prefix "0.00.228.017 I load_tensors: " varies and is not looked at.
     package init(classifying line: String) {
+        guard ServerLogLine.marks.areIn(line) else {
+            self = .other
+            return
+        }
         if let buffer = ServerLogLine.buffer(in: line) {
             self = buffer
         } else if let reason = ServerLogLine.benignReason(of: line) {
             self = .benign(reason)
         } else if let failure = ProcessFailure(logLine: line) {
             self = .failure(failure, line)
-        } else if let name = line.word(after: "using device ") {
+        } else if let name = line.word(after: Mark.device) {
             self = .device(name: name)
-        } else if line.contains("loading model tensors") {
+        } else if line.contains(Mark.loadingTensors) {
             self = .loadingTensors
         } else if let counts = ServerLogLine.offloaded(in: line) {
             self = counts
-        } else if line.contains("warming up the model") {
+        } else if line.contains(Mark.warmingUp) {
             self = .warmingUp
-        } else if line.hasSuffix("model loaded") {
+        } else if line.hasSuffix(Mark.modelLoaded) {
             self = .modelLoaded
-        } else if line.contains("listening on http") {
+        } else if line.contains(Mark.listening) {
             self = .listening
         } else {
             self = .other
         }
     }
 
+    /// Whether a launch, or its failure, can be told by it.
+    package var matters: Bool {
+        switch self {
+        case .other, .benign: false
+        case .device, .buffer, .loadingTensors, .offloaded, .warmingUp, .modelLoaded, .listening, .failure: true
+        }
+    }
+
+    private enum Mark {
+        static let device = "using device "
+        static let loadingTensors = "loading model tensors"
+        static let offloaded = "offloaded "
+        static let warmingUp = "warming up the model"
+        static let modelLoaded = "model loaded"
+        static let listening = "listening on http"
+        static let steps = [device, loadingTensors, offloaded, warmingUp, modelLoaded, listening]
+    }
+
+    /// All that any line other than `other` has.
+    private static let marks = LineMarks(
+        buffers.map(\.mark) + benign.map(\.mark) + ProcessFailure.marks.map(\.mark) + Mark.steps)
+
+    private static let buffers: [(mark: String, kind: BufferKind)] = [
+        (" model buffer size =", .model), (" KV buffer size =", .cache), (" RS buffer size =", .cache),
+        (" compute buffer size =", .compute),
+    ]
+
     private static func buffer(in line: String) -> ServerLogLine? {
-        let kinds: [(String, BufferKind)] = [
-            (" model buffer size =", .model), (" KV buffer size =", .cache), (" RS buffer size =", .cache),
-            (" compute buffer size =", .compute),
-        ]
-        for (mark, kind) in kinds {
+        for (mark, kind) in buffers {
             guard let range = line.firstRange(of: mark) else { continue }
             let device = line[..<range.lowerBound].split(separator: " ").last.map(String.init)
             let size = line[range.upperBound...].split(separator: " ").first.flatMap { Double($0) }
@@ -60,7 +87,7 @@ package enum ServerLogLine: Hashable, Sendable {
     }
 
     private static func offloaded(in line: String) -> ServerLogLine? {
-        guard let fraction = line.word(after: "offloaded "), line.hasSuffix("layers to GPU") else { return nil }
+        guard let fraction = line.word(after: Mark.offloaded), line.hasSuffix("layers to GPU") else { return nil }
         let parts = fraction.split(separator: "/").compactMap { Int($0) }
         return parts.count == 2 ? .offloaded(layerCount: parts[0], of: parts[1]) : nil
     }

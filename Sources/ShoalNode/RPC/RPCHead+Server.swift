@@ -8,9 +8,8 @@ import ShoalTunnel
 
 /// llama-server: its command line, its launch, and whether it computes.
 extension RPCHead {
-    /// Lines that wait to be looked at; a chatty program cannot take more.
+    /// Lines that mean something and wait to be looked at.
     private static let waitingLineCountMax = 4096
-    private static let launchAttemptCountMax = 3
     private static let probeDeadline = TimeAmount.seconds(120)
     /// For the question whether the model's loop is free.
     private static let loopDeadline = TimeAmount.seconds(2)
@@ -44,11 +43,15 @@ extension RPCHead {
         let tools = try node.requireTools()
         let launch = lifecycle.launchCount
         let (lines, continuation) = AsyncStream.makeStream(
-            of: String.self, bufferingPolicy: .bufferingOldest(Self.waitingLineCountMax))
+            of: ServerLogLine.self, bufferingPolicy: .bufferingOldest(Self.waitingLineCountMax))
         let program = StockProcess.Program(
             path: tools.paths.server, arguments: arguments, environment: tools.environment,
             label: "\(order.model.name)-\(order.id)-server", logDirectory: node.logDirectory)
-        let process = try await StockProcess.start(program) { continuation.yield($0) }
+        // Where they are read: lines that mean nothing, however many, must not crowd out those that prove the launch.
+        let process = try await StockProcess.start(program) { text in
+            let line = ServerLogLine(classifying: text)
+            if line.matters { continuation.yield(line) }
+        }
         logger.info("llama-server started", metadata: ["command": "\(process.launchRecord.shellCommand)"])
         latestServer = process
         server = RunningServer(launch: launch, generation: generation, port: port, process: process)
@@ -119,9 +122,8 @@ extension RPCHead {
 
     // MARK: What it says
 
-    private func said(_ text: String, _ launch: Int) {
+    private func said(_ line: ServerLogLine, _ launch: Int) {
         guard let server, server.launch == launch else { return }
-        let line = ServerLogLine(classifying: text)
         if case .failure(let failure, let words) = line {
             explain("llama-server said", ["failure": "\(failure.rawValue)", "line": "\(words)"])
         }
