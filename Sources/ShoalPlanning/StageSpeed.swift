@@ -55,9 +55,6 @@ package struct StageSpeed: Sendable {
         observation?.loadBytesPerSecond ?? speed.observations.compactMap(\.loadBytesPerSecond).max()
     }
 
-    /// Whether real runs of this model corrected the times.
-    package var isObserved: Bool { observation?.decodeFactor != nil }
-
     /// What each layer takes, without what a micro-batch costs by itself.
     package func layerSeconds(_ work: Work) -> [Double] {
         let factor = factor(of: work)
