@@ -93,6 +93,13 @@ package final class Vocabulary: @unchecked Sendable {
         return String(decoding: UnsafeRawBufferPointer(start: bytes, count: Int(length)), as: UTF8.self)
     }
 
+    /// As `piece(of:)`. Throws `invalidRequest` for unknown tokens.
+    package func pieces(of tokens: [TokenID]) throws(ShoalError) -> [[UInt8]] {
+        try requireTokens()
+        for token in tokens { try require(token) }
+        return tokens.map(piece(of:))
+    }
+
     /// A token's text as raw bytes, which may end inside a UTF-8 character; empty for control and unknown tokens.
     package func piece(of token: TokenID) -> [UInt8] {
         guard (0..<tokenCount).contains(Int(token.rawValue)) else { return [] }

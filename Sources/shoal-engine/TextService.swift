@@ -52,6 +52,8 @@ final class TextService: Sendable {
             .tokens(try current().tokens(of: text, addSpecial: addSpecial, parseSpecial: parseSpecial))
         case .detokenize(let tokens):
             .text(try current().text(of: tokens))
+        case .pieces(let tokens):
+            .pieces(try current().pieces(of: tokens))
         case .renderChat(let messages):
             .text(try current().rendered(messages))
         case .grammar(let schema):
