@@ -28,7 +28,8 @@ extension Node: InferenceService {
         return GenerationStream(events: events) { answer.consumed($0) }
     }
 
-    /// Asks the head of `instance`, wherever it is, to begin or to go on with an answer.
+    /// Asks the head of `instance`, wherever it is, to begin or to go on with an answer. Returns when it runs there,
+    /// or its reader has left.
     func submit(_ answer: ContinuedAnswer, to instance: InstanceReport) async throws(ShoalError) {
         guard instance.engine == .stages else {
             throw ShoalError(
@@ -40,6 +41,7 @@ extension Node: InferenceService {
             } else {
                 try await submit(answer, toHeadOf: instance)
             }
+            try answer.wasTaken()
         } catch {
             answer.wasRefused()
             throw error
@@ -54,7 +56,7 @@ extension Node: InferenceService {
                 head.eventLoop.execute { head.assumeIsolated { $0.consumed(id, tokenCount: tokenCount) } }
             },
             cancel: { head.eventLoop.execute { head.assumeIsolated { $0.cancel(id) } } })
-        guard answer.moved(to: place) else { return }
+        guard answer.asks(place) else { return }
         try await head.submit(answer.request) { answer.take($0) }
     }
 
@@ -77,7 +79,7 @@ extension Node: InferenceService {
                 guard streams.close(id) else { return }
                 send(.cancel(id, instance.id), over: link)
             })
-        guard answer.moved(to: place) else {
+        guard answer.asks(place) else {
             streams.close(id)
             return
         }

@@ -12,27 +12,45 @@ final class ContinuedAnswer: Sendable {
         var cancel: @Sendable () -> Void
     }
 
+    private enum Phase {
+        /// Nobody computes it: at first, and while another instance is looked for.
+        case homeless
+        /// An instance is asked; whoever asks learns of a loss by the error.
+        case asking(Place)
+        case lostWhileAsking(ShoalError)
+        case running(Place)
+        case ended
+    }
+
     private struct State {
+        var phase = Phase.homeless
         var tokens: [TokenID] = []
-        var place: Place?
         var isStarted = false
-        var hasEnded = false
+        var wasLost = false
         /// Instances lost without `progressTokenCount` tokens in between.
         var lossCount = 0
         var tokenCountAtLoss = 0
-        var wasLost = false
         let submittedAt = ContinuousClock.now
         var firstTextAt: ContinuousClock.Instant?
+
+        var place: Place? {
+            switch phase {
+            case .asking(let place), .running(let place): place
+            case .homeless, .lostWhileAsking, .ended: nil
+            }
+        }
+
+        var hasEnded: Bool { if case .ended = phase { true } else { false } }
     }
 
     /// An answer under which instances are lost again and again may be what ends them.
     private static let lossCountMax = 3
     private static let progressTokenCount = 16
 
-    private let state = Mutex(State())
-    private let original: GenerationRequest
     /// Its name, however the request called it.
     let model: String
+    private let state = Mutex(State())
+    private let original: GenerationRequest
     private let reader: AsyncStream<GenerationEvent>.Continuation
     private let onLost: @Sendable (ContinuedAnswer, ShoalError) -> Void
 
@@ -67,17 +85,36 @@ final class ContinuedAnswer: Sendable {
 
     // MARK: The instance
 
-    /// From now on the reader's calls go to `place`. False when the reader has left meanwhile.
-    func moved(to place: Place) -> Bool {
+    /// `place` is about to be asked; from now on the reader's calls go there. False when the reader has left.
+    func asks(_ place: Place) -> Bool {
         state.withLock { state in
             guard !state.hasEnded else { return false }
-            state.place = place
+            state.phase = .asking(place)
             return true
         }
     }
 
-    /// The instance that was asked did not take it.
-    func wasRefused() { state.withLock { $0.place = nil } }
+    /// Who was asked took it. Throws why it is lost again already.
+    func wasTaken() throws(ShoalError) {
+        let lost = state.withLock { state -> ShoalError? in
+            switch state.phase {
+            case .asking(let place): state.phase = .running(place)
+            case .lostWhileAsking(let error):
+                state.phase = .homeless
+                return error
+            case .homeless, .running, .ended: break
+            }
+            return nil
+        }
+        if let lost { throw lost }
+    }
+
+    /// Who was asked did not take it, or was lost meanwhile.
+    func wasRefused() {
+        state.withLock { state in
+            if !state.hasEnded { state.phase = .homeless }
+        }
+    }
 
     /// Takes one event of the instance that computes it. False if the reader is so far behind that it was dropped.
     @discardableResult
@@ -108,26 +145,30 @@ final class ContinuedAnswer: Sendable {
                 state.tokens += tokens
                 if state.firstTextAt == nil { state.firstTextAt = .now }
             case .finished(let reason, let usage):
-                state.hasEnded = true
+                state.phase = .ended
                 return .finished(reason, state.wasLost ? Self.usage(usage, over: state) : usage)
-            case .failed: state.hasEnded = true
-            case .lost(let error): return lost(error, &state)
+            case .failed: state.phase = .ended
+            case .lost(let error): return Self.lost(error, &state)
             }
             return event
         }
     }
 
-    private func lost(_ error: ShoalError, _ state: inout State) -> GenerationEvent {
-        if state.tokens.count - state.tokenCountAtLoss >= Self.progressTokenCount { state.lossCount = 0 }
-        state.tokenCountAtLoss = state.tokens.count
-        state.lossCount += 1
-        state.wasLost = true
-        state.place = nil
-        guard state.lossCount <= Self.lossCountMax else {
-            state.hasEnded = true
+    private static func lost(_ error: ShoalError, _ state: inout State) -> GenerationEvent? {
+        switch state.phase {
+        case .asking: state.phase = .lostWhileAsking(error)
+        case .running:
+            state.phase = .homeless
+            state.wasLost = true
+            if state.tokens.count - state.tokenCountAtLoss >= progressTokenCount { state.lossCount = 0 }
+            state.tokenCountAtLoss = state.tokens.count
+            state.lossCount += 1
+            guard state.lossCount > lossCountMax else { return .lost(error) }
+            state.phase = .ended
             return .failed(error)
+        case .homeless, .lostWhileAsking, .ended: break
         }
-        return .lost(error)
+        return nil
     }
 
     /// The last instance knows the times of its own part only.
@@ -146,9 +187,7 @@ final class ContinuedAnswer: Sendable {
     /// The reader left.
     func cancel() {
         let place = state.withLock { state in
-            defer { state.place = nil }
-            guard !state.hasEnded else { return Place?.none }
-            state.hasEnded = true
+            defer { state.phase = .ended }
             return state.place
         }
         place?.cancel()
