@@ -66,24 +66,6 @@ int32_t shoal_tokenize(
     });
 }
 
-int32_t shoal_detokenize(
-    const llama_vocab * vocabulary, const int32_t * tokens, int32_t count, char ** bytes, char ** error) {
-    return shoal::guarded<int32_t>(error, -1, [&] {
-        std::vector<char> buffer(static_cast<size_t>(count) * 8 + 64);
-        int32_t capacity = static_cast<int32_t>(buffer.size());
-        int32_t length = llama_detokenize(vocabulary, tokens, count, buffer.data(), capacity, false, false);
-        if (length < 0) {
-            buffer.resize(static_cast<size_t>(-length));
-            length = llama_detokenize(vocabulary, tokens, count, buffer.data(), -length, false, false);
-        }
-        if (length < 0) {
-            throw std::runtime_error("llama_detokenize returned " + std::to_string(length));
-        }
-        *bytes = copied_array(buffer, static_cast<size_t>(length));
-        return length;
-    });
-}
-
 struct shoal_chat {
     common_chat_templates_ptr templates;
 };

@@ -2,7 +2,7 @@ package import ShoalCore
 
 /// What a node asks of its engine: JSON in the description of an `engineRequest`, answered by one `engineReply` with
 /// the same number. Requests and micro-batches of one engine are executed in the order they were sent, except the
-/// text requests (`tokenize`, `detokenize`, `renderChat`, `grammar`), which have a socket and a thread of their own.
+/// text requests (`tokenize`, `pieces`, `renderChat`, `grammar`), which have a socket and a thread of their own.
 package enum EngineRequest: Sendable, Codable {
     /// First request. Progress comes as `EngineEvent.loadProgress`; the reply is `.loaded`.
     case load(StageLoadRequest)
@@ -16,7 +16,8 @@ package enum EngineRequest: Sendable, Codable {
     /// engine of its own, which is ended afterwards.
     case measureSpeed(threadCount: Int)
     case tokenize(text: String, addSpecial: Bool, parseSpecial: Bool)
-    case detokenize([TokenID])
+    /// The bytes of each token by itself.
+    case pieces([TokenID])
     /// The model's own template, with the prompt for the answer appended.
     case renderChat([ChatMessage])
     /// GBNF of a JSON schema (JSON text).
@@ -25,7 +26,7 @@ package enum EngineRequest: Sendable, Codable {
     /// Whether the engine's text thread answers it, in no order with anything else.
     package var isAboutText: Bool {
         switch self {
-        case .tokenize, .detokenize, .renderChat, .grammar: true
+        case .tokenize, .pieces, .renderChat, .grammar: true
         case .load, .configureSampler, .releaseSampler, .reset, .status, .measureSpeed: false
         }
     }
@@ -172,6 +173,7 @@ package enum EngineReply: Sendable, Codable {
     case speed(NodeSpeed)
     case tokens([TokenID])
     case text(String)
+    case pieces([[UInt8]])
     case failed(ShoalError)
 }
 

@@ -76,21 +76,11 @@ package final class Vocabulary: @unchecked Sendable {
         return UnsafeBufferPointer(start: tokens, count: Int(count)).map(TokenID.init(rawValue:))
     }
 
-    /// The tokens' text; bytes that are no UTF-8 become U+FFFD. Throws `invalidRequest` for unknown tokens.
-    package func text(of tokens: [TokenID]) throws(ShoalError) -> String {
+    /// As `piece(of:)`. Throws `invalidRequest` for unknown tokens.
+    package func pieces(of tokens: [TokenID]) throws(ShoalError) -> [[UInt8]] {
         try requireTokens()
         for token in tokens { try require(token) }
-        guard let count = Int32(exactly: tokens.count) else {
-            throw ShoalError(.invalidRequest, "\(tokens.count) tokens cannot be detokenized at once")
-        }
-        var bytes: UnsafeMutablePointer<CChar>?
-        var error: UnsafeMutablePointer<CChar>?
-        let length = shoal_detokenize(pointer, tokens.map(\.rawValue), count, &bytes, &error)
-        defer { free(bytes) }
-        guard length >= 0 else {
-            throw ShoalError(.invalidRequest, "detokenizing: \(LlamaLibrary.taken(error) ?? "llama_detokenize failed")")
-        }
-        return String(decoding: UnsafeRawBufferPointer(start: bytes, count: Int(length)), as: UTF8.self)
+        return tokens.map(piece(of:))
     }
 
     /// A token's text as raw bytes, which may end inside a UTF-8 character; empty for control and unknown tokens.

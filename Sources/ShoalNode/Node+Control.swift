@@ -183,6 +183,10 @@ extension Node {
         }
         let key = ObjectIdentifier(link)
         guard peers.contains(link) else { throw ShoalError(.linkLost, "the link to the reader was lost") }
+        // It comes again over another link: the end of the old one must not cancel it.
+        if request.answerSoFar != nil {
+            for other in requestsByLink.keys where other != key { requestsByLink[other]?[request.id] = nil }
+        }
         guard requestsByLink[key]?[request.id] == nil else {
             throw ShoalError(.invalidRequest, "request \(request.id) runs already")
         }

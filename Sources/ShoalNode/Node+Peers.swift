@@ -97,7 +97,7 @@ extension Node {
             .linkLost,
             "the link to node \(link.peer.nodeName) was lost: \(error?.message ?? "it closed the connection")")
         // Answers come over the link of their request, also when the node has another one.
-        streams.fail(allOver: link, with: lost)
+        streams.lose(allOver: link, because: lost)
         let wasLast = peers.remove(link, of: node)
         if !link.isRelayed, peers.directLink(to: node) == nil { beacons?.linkClosed(to: node) }
         guard wasLast else { return }

@@ -26,6 +26,7 @@ package actor Node {
     nonisolated let identity: NodeIntroduction
     nonisolated let security: LinkSecurity
     nonisolated let streams = RequestStreams()
+    nonisolated let lostAnswers = LostAnswers()
     nonisolated let heads = HeadTable()
     nonisolated let answerTimes = AnswerTimes()
     /// Control events that need no order among requests, handled one by one.
@@ -123,6 +124,7 @@ package actor Node {
             group.addTask { await self.announceRegularly() }
             group.addTask { await self.refreshRegularly() }
             group.addTask { await self.handleInbox() }
+            group.addTask { await self.continueLostAnswers() }
             group.addTask { await self.learnCapabilities() }
             group.addTask { await self.spreadMembership() }
             group.addTask { await self.keeper.run(for: self, isAlone: self.expectsNobody) }
@@ -180,7 +182,7 @@ package actor Node {
         await listener?.close()
         await memory.store()
         let reason = ShoalError(.unavailable, "node \(configuration.name) is shutting down")
-        streams.fail(allOver: nil, with: reason)
+        streams.fail(with: reason)
         await withDiscardingTaskGroup { group in
             for head in heads.all { group.addTask { await head.stop(reason) } }
         }

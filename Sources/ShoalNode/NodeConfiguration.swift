@@ -85,6 +85,11 @@ package struct NodeLimits: Sendable {
     package var requestDeadline: Duration = .seconds(10)
     /// The longest load; the lifecycle's own deadline on lack of progress comes much earlier.
     package var loadDeadline: Duration = .seconds(3600)
+    /// How long an answer whose instance was lost waits for another one, and how often it looks.
+    package var lostAnswerDeadline: Duration = .seconds(600)
+    package var lostAnswerInterval: Duration = .milliseconds(100)
+    /// How long of that it waits while the cluster says that the model cannot be placed.
+    package var lostAnswerUnplacedDeadline: Duration = .seconds(10)
     /// For an engine's answer to a text request.
     package var textDeadline: Duration = .seconds(30)
     /// How often a node tells its peers about itself and its instances, and a head asks its stages for their state.

@@ -73,7 +73,7 @@ final class StageEngine {
             return .status(try status())
         case .measureSpeed(let threadCount):
             return .speed(try measureSpeed(threadCount: threadCount))
-        case .tokenize, .detokenize, .renderChat, .grammar:
+        case .tokenize, .pieces, .renderChat, .grammar:
             throw ShoalError(.internal, "text requests have a thread of their own")
         }
         return .done

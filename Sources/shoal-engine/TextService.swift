@@ -50,8 +50,8 @@ final class TextService: Sendable {
         switch request {
         case .tokenize(let text, let addSpecial, let parseSpecial):
             .tokens(try current().tokens(of: text, addSpecial: addSpecial, parseSpecial: parseSpecial))
-        case .detokenize(let tokens):
-            .text(try current().text(of: tokens))
+        case .pieces(let tokens):
+            .pieces(try current().pieces(of: tokens))
         case .renderChat(let messages):
             .text(try current().rendered(messages))
         case .grammar(let schema):

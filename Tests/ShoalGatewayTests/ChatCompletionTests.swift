@@ -130,7 +130,7 @@ struct ChatCompletionTests {
     func failureMidway() async throws {
         let inference = ScriptedInference { _, _ in
             .events([
-                .started(promptTokenCount: 3, headName: "a"), .text("Hel", tokenCount: 1),
+                .started(promptTokenCount: 3, headName: "a"), .text("Hel", tokens: [TokenID(rawValue: 1)]),
                 .failed(ShoalError(.engineLost, "the engine on node b died")),
             ])
         }

@@ -75,7 +75,7 @@ struct ChatStreamTests {
     func failureMidway() async throws {
         let inference = ScriptedInference { _, _ in
             .events([
-                .started(promptTokenCount: 3, headName: "a"), .text("Hel", tokenCount: 1),
+                .started(promptTokenCount: 3, headName: "a"), .text("Hel", tokens: [TokenID(rawValue: 1)]),
                 .failed(ShoalError(.linkLost, "node b is gone, and nothing else can hold layers 15-29")),
             ])
         }

@@ -20,7 +20,9 @@ struct ConnectionTests {
         arguments: [true, false])
     func disconnect(stream: Bool) async throws {
         let inference = ScriptedInference { _, _ in
-            .eventsThenSilence([.started(promptTokenCount: 3, headName: "a"), .text("Hel", tokenCount: 1)])
+            .eventsThenSilence([
+                .started(promptTokenCount: 3, headName: "a"), .text("Hel", tokens: [TokenID(rawValue: 1)]),
+            ])
         }
         let application = GatewayHarness(inference: inference).makeApplication()
         try await application.test(.live) { client in

@@ -83,7 +83,7 @@ extension [GenerationEvent] {
             promptTokenCount: 7, outputTokenCount: pieces.count, reusedTokenCount: 2, queueSeconds: 0.25,
             prefillSeconds: 0.5, decodeSeconds: 0.5)
         return [.started(promptTokenCount: 7, headName: "a")]
-            + pieces.map { .text($0, tokenCount: 1) }
+            + pieces.map { .text($0, tokens: [TokenID(rawValue: 1)]) }
             + [.finished(finish, usage)]
     }
 }

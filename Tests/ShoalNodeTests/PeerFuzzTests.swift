@@ -76,7 +76,8 @@ extension NodeScenarios {
                 .stageProgress(order.id, generation: 1, stageIndex: 0, fraction: 0.5),
                 .stageLost(order.id, generation: 1, stageIndex: 0, error),
                 .stageDisconnected(order.id, generation: 1, stageIndex: 0, error),
-                .generation(request.id, .text("x", tokenCount: 1)), .consumed(request.id, order.id, tokenCount: 1),
+                .generation(request.id, .text("x", tokens: [TokenID(rawValue: 1)])),
+                .consumed(request.id, order.id, tokenCount: 1),
                 .cancel(request.id, order.id),
             ]
             let requests: [ControlRequest] = [

@@ -7,40 +7,10 @@ import Testing
 extension NodeScenarios {
     @Suite("Lost nodes are replaced", .timeLimit(.minutes(5)))
     struct ReplanTests {
-        /// Nodes of which two, and no single one, can hold the model.
-        private func smallNodes(_ cluster: TestCluster) async throws -> [TestNode] {
-            let whole = try await cluster.start("whole")
-            let plan = try await whole.node.plan(LoadRequest(model: cluster.modelPath, contextTokenCount: 2048))
-            await whole.stop()
-            let limit = ByteCount(try #require(plan.stages.first).neededBytes.rawValue - 1)
-            var nodes: [TestNode] = []
-            for name in ["a", "b", "c"] {
-                nodes.append(
-                    try await cluster.start(name, peers: Array(nodes.prefix(1))) {
-                        $0.memoryLimit = limit
-                        $0.limits.lostNodeGrace = .milliseconds(300)
-                        $0.limits.lostNodeGraceAtLaunch = .milliseconds(300)
-                    })
-            }
-            for node in nodes { try await cluster.until { await node.peerNames.count == 2 } }
-            return nodes
-        }
-
-        private func ready(_ nodes: [TestNode], _ cluster: TestCluster) async throws -> InstanceReport {
-            var found: InstanceReport?
-            for node in nodes {
-                try await cluster.until {
-                    found = await node.node.instances().first { $0.phase == .ready }
-                    return found != nil
-                }
-            }
-            return try #require(found)
-        }
-
         @Test("the others take over the layers of a node that does not come back", arguments: ["first", "head"])
         func lostNode(which: String) async throws {
             try await TestCluster.with { cluster in
-                let nodes = try await smallNodes(cluster)
+                let nodes = try await cluster.nodesThatNeedEachOther()
                 let request = LoadRequest(model: cluster.modelPath, contextTokenCount: 2048)
                 let id = try await nodes[0].node.load(request).id
                 for node in nodes { try await cluster.ready(id, at: node) }
@@ -50,7 +20,7 @@ extension NodeScenarios {
                 await nodes.first { $0.name == lost }?.stop()
                 let others = nodes.filter { $0.name != lost }
                 try await cluster.until { await others[0].instance(id) == nil }
-                let report = try await ready(others, cluster)
+                let report = try await cluster.readyInstance(at: others)
                 #expect(Set(report.stages.map(\.nodeName)) == Set(others.map(\.name)))
                 let answer = try await others[1].answer("hello", tokenCount: 20)
                 #expect(answer.text == FakeModel().answer(to: "hello", tokenCount: 20))
@@ -61,7 +31,7 @@ extension NodeScenarios {
         @Test("while no plan fits, the model waits with the reason, and starts when a node is back")
         func waiting() async throws {
             try await TestCluster.with { cluster in
-                let nodes = try await smallNodes(cluster)
+                let nodes = try await cluster.nodesThatNeedEachOther()
                 let address = await nodes[1].node.boundLinkAddress
                 let request = LoadRequest(model: cluster.modelPath, contextTokenCount: 2048)
                 let id = try await nodes[0].node.load(request).id
@@ -79,7 +49,7 @@ extension NodeScenarios {
                 let again = try await cluster.start("b", peers: [nodes[0]], linkAddress: address) {
                     $0.memoryLimit = nodes[1].node.configuration.memoryLimit
                 }
-                _ = try await ready([nodes[0], again], cluster)
+                _ = try await cluster.readyInstance(at: [nodes[0], again])
                 #expect(try await again.answer("hello", tokenCount: 3).terminals.count == 1)
             }
         }
@@ -97,5 +67,38 @@ extension NodeScenarios {
                 try await cluster.load("a=0-11", at: nodes[0])
             }
         }
+    }
+}
+
+extension TestCluster {
+    /// Three nodes of which two, and no single one, can hold the model.
+    func nodesThatNeedEachOther() async throws -> [TestNode] {
+        let whole = try await start("whole")
+        let plan = try await whole.node.plan(LoadRequest(model: modelPath, contextTokenCount: 2048))
+        await whole.stop()
+        let limit = ByteCount(try #require(plan.stages.first).neededBytes.rawValue - 1)
+        var nodes: [TestNode] = []
+        for name in ["a", "b", "c"] {
+            nodes.append(
+                try await start(name, peers: Array(nodes.prefix(1))) {
+                    $0.memoryLimit = limit
+                    $0.limits.lostNodeGrace = .milliseconds(300)
+                    $0.limits.lostNodeGraceAtLaunch = .milliseconds(300)
+                })
+        }
+        for node in nodes { try await until { await node.peerNames.count == 2 } }
+        return nodes
+    }
+
+    /// The instance that answers, once all `nodes` know one.
+    func readyInstance(at nodes: [TestNode]) async throws -> InstanceReport {
+        var found: InstanceReport?
+        for node in nodes {
+            try await until {
+                found = await node.node.instances().first { $0.phase == .ready }
+                return found != nil
+            }
+        }
+        return try #require(found)
     }
 }

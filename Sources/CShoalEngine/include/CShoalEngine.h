@@ -125,9 +125,6 @@ size_t shoal_accelerators(shoal_accelerator * accelerators, size_t count_max);
 int32_t shoal_tokenize(
     const struct llama_vocab * vocabulary, const char * text, int32_t byte_count, bool add_special, bool parse_special,
     int32_t ** tokens, char ** error);
-/// The number of bytes of the tokens' text, put into `*bytes`, not terminated; negative and `*error` on failure.
-int32_t shoal_detokenize(
-    const struct llama_vocab * vocabulary, const int32_t * tokens, int32_t count, char ** bytes, char ** error);
 
 typedef struct shoal_chat shoal_chat;
 

@@ -98,7 +98,7 @@ package struct GenerationStream: AsyncSequence, Sendable {
                 deliveredTokenCount = 0
             }
             let event = await base.next(isolation: actor)
-            if case .text(_, let tokenCount) = event { deliveredTokenCount = tokenCount }
+            if case .text(_, let tokens) = event { deliveredTokenCount = tokens.count }
             return event
         }
     }

@@ -41,6 +41,8 @@ package struct GenerationRequest: Sendable, Codable {
     package var responseFormat: ResponseFormat
     /// Nil: as the instance was loaded.
     package var speculation: SpeculationMode?
+    /// What the reader has of the answer from an instance that was lost; it goes on behind that. Nil for a new one.
+    package var answerSoFar: [TokenID]?
 
     package init(id: RequestID, model: String, input: Input) {
         self.id = id
@@ -97,20 +99,22 @@ package struct GenerationUsage: Hashable, Sendable, Codable {
     }
 }
 
-/// What a client of an instance sees, in this order: `started`, any number of `text`, then one of the last two.
+/// What a client of an instance sees, in this order: `started`, any number of `text`, then one of the last three.
 package enum GenerationEvent: Hashable, Sendable, Codable {
     /// The request was admitted. `headName` is the node that computes the answer's tokens.
     case started(promptTokenCount: Int, headName: String)
-    /// More text, whole UTF-8 characters only, and the number of tokens that it took since the last event.
-    case text(String, tokenCount: Int)
+    /// More text, whole UTF-8 characters only, and the tokens that it took since the last event.
+    case text(String, tokens: [TokenID])
     case finished(FinishReason, GenerationUsage)
     case failed(ShoalError)
+    /// The instance ended, or cannot be reached: another one may go on with the answer.
+    case lost(ShoalError)
 
     /// Whether nothing follows.
     package var isTerminal: Bool {
         switch self {
         case .started, .text: false
-        case .finished, .failed: true
+        case .finished, .failed, .lost: true
         }
     }
 }

@@ -43,7 +43,7 @@ struct AnswerResponder: Sendable {
                     collected[index].finishReason = reason
                     collected[index].usage = usage
                     totals.add(usage, answer: index)
-                case .failed(let error): throw error
+                case .failed(let error), .lost(let error): throw error
                 }
             }
         } catch {
@@ -71,7 +71,7 @@ struct AnswerResponder: Sendable {
                     case .finished(let reason, let usage):
                         totals.add(usage, answer: index)
                         try await events.send(envelope.end(answer: index, reason, usage))
-                    case .failed(let error): throw error
+                    case .failed(let error), .lost(let error): throw error
                     }
                 }
                 if envelope.includesUsage { try await events.send(envelope.usageChunk(totals)) }

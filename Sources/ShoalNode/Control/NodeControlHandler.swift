@@ -26,7 +26,7 @@ final class NodeControlHandler: ControlLinkHandler {
             return
         }
         switch event {
-        case .generation(let request, let event): node.streams.deliver(event, to: request)
+        case .generation(let request, let event): node.streams.deliver(event, to: request, from: link)
         case .consumed(let request, let instance, let tokenCount):
             node.heads[instance]?.assumeIsolated { $0.consumed(request, tokenCount: tokenCount) }
         case .cancel(let request, let instance):

@@ -12,14 +12,18 @@ extension HeadService {
         let prompt = try await tokens(of: request.input)
         var sampling = request.sampling
         if let grammar = try await grammar(for: request.responseFormat) { sampling.grammar = grammar }
+        let answerSoFar = try await answered(request.answerSoFar ?? [])
         try requireServing()
         guard !forgetEarlyCancel(request.id) else {
             throw ShoalError(.cancelled, "request \(request.id) was cancelled before it could run")
         }
+        // The reader lost us for a moment and has come back.
+        if request.answerSoFar != nil, sinks[request.id] != nil { cancel(request.id) }
         guard sinks[request.id] == nil else { throw ShoalError(.invalidRequest, "request \(request.id) runs already") }
-        let tokenized = TokenizedRequest(
+        var tokenized = TokenizedRequest(
             id: request.id, promptTokens: prompt, sampling: sampling, stopSequences: request.stopSequences,
             outputTokenCountMax: request.outputTokenCountMax, speculation: request.speculation)
+        tokenized.answerSoFar = answerSoFar
         guard let actions = try scheduler?.submit(tokenized, now: now) else {
             throw ShoalError(.unavailable, "the instance is not ready")
         }
@@ -75,6 +79,28 @@ extension HeadService {
             throw ShoalError(.invalidRequest, "token \(bad) is not in the vocabulary of \(count) tokens")
         }
         return tokens
+    }
+
+    /// Of one question to the engine: its answer must fit a frame.
+    private static let pieceCountMax = 8192
+
+    private func answered(_ tokens: [TokenID]) async throws(ShoalError) -> [TokenizedRequest.AnsweredToken] {
+        guard tokens.count <= order.contextTokenCount else {
+            throw ShoalError(
+                .contextOverflow,
+                "\(tokens.count) tokens were answered already, the context has \(order.contextTokenCount)")
+        }
+        var answered: [TokenizedRequest.AnsweredToken] = []
+        var rest = try checked(tokens)[...]
+        while !rest.isEmpty {
+            let part = Array(rest.prefix(Self.pieceCountMax))
+            guard case .pieces(let pieces) = try await ask(.pieces(part)), pieces.count == part.count else {
+                throw Self.unexpectedReply
+            }
+            answered += zip(part, pieces).map { TokenizedRequest.AnsweredToken(token: $0, piece: $1) }
+            rest = rest.dropFirst(part.count)
+        }
+        return answered
     }
 
     private func tokenize(_ text: String) async throws(ShoalError) -> [TokenID] {

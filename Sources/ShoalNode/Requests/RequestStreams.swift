@@ -7,7 +7,7 @@ import Synchronization
 final class RequestStreams: Sendable {
     /// One waiting answer.
     private struct Waiting {
-        let continuation: AsyncStream<GenerationEvent>.Continuation
+        let answer: ContinuedAnswer
         let link: ControlLink
     }
 
@@ -16,35 +16,31 @@ final class RequestStreams: Sendable {
 
     private let waiting = Mutex<[RequestID: Waiting]>([:])
 
-    /// Registers the reader of an answer before the request is sent over `link`. False if the id is taken.
-    func open(
-        _ id: RequestID, over link: ControlLink, continuation: AsyncStream<GenerationEvent>.Continuation
-    ) -> Bool {
+    /// Registers an answer before the request is sent over `link`. False if the id is taken.
+    func open(_ answer: ContinuedAnswer, over link: ControlLink) -> Bool {
         waiting.withLock { table in
-            guard table[id] == nil else { return false }
-            table[id] = Waiting(continuation: continuation, link: link)
+            guard table[answer.id] == nil else { return false }
+            table[answer.id] = Waiting(answer: answer, link: link)
             return true
         }
     }
 
-    /// Hands one event to its reader; events of unknown requests are late and dropped. A head that sends far more
-    /// than the reader took breaks the protocol, and the answer ends with that.
-    func deliver(_ event: GenerationEvent, to id: RequestID) {
-        let reader = waiting.withLock { table -> AsyncStream<GenerationEvent>.Continuation? in
-            event.isTerminal ? table.removeValue(forKey: id)?.continuation : table[id]?.continuation
+    /// Hands one event to its reader; events of unknown requests, or over another link than theirs, are late and
+    /// dropped. A head that sends far more than the reader took breaks the protocol, and the answer ends with that.
+    func deliver(_ event: GenerationEvent, to id: RequestID, from link: ControlLink) {
+        let answer = waiting.withLock { table -> ContinuedAnswer? in
+            guard let waiting = table[id], waiting.link === link else { return nil }
+            if event.isTerminal { table[id] = nil }
+            return waiting.answer
         }
-        guard let reader else { return }
-        if case .dropped = reader.yield(event), !event.isTerminal {
-            let count = Self.undeliveredEventCountMax
-            reader.yield(
-                .failed(ShoalError(.protocolViolation, "the head sent more than \(count) events that nobody had read")))
-            close(id)
-            return reader.finish()
-        }
-        if event.isTerminal { reader.finish() }
+        guard let answer, !answer.take(event) else { return }
+        let count = Self.undeliveredEventCountMax
+        close(id)
+        answer.fail(
+            ShoalError(.protocolViolation, "the head sent more than \(count) events that nobody had read"))
     }
 
-    /// Forgets a reader that left. False if the answer had ended already.
+    /// Forgets an answer whose reader left. False if it had ended already.
     @discardableResult
     func close(_ id: RequestID) -> Bool {
         waiting.withLock { $0.removeValue(forKey: id) } != nil
@@ -53,11 +49,21 @@ final class RequestStreams: Sendable {
     /// Whether an answer is to come over `link`.
     func use(_ link: ControlLink) -> Bool { waiting.withLock { $0.values.contains { $0.link === link } } }
 
-    /// Ends every answer that was to come over `link`; nil means every answer.
-    func fail(allOver link: ControlLink?, with error: ShoalError) {
-        let lost = waiting.withLock { table -> [RequestID] in
-            table.filter { link == nil || $0.value.link === link }.map(\.key)
+    /// Every answer that was to come over `link` is lost, and may go on elsewhere.
+    func lose(allOver link: ControlLink, because error: ShoalError) {
+        for answer in remove(where: { $0 === link }) { answer.take(.lost(error)) }
+    }
+
+    /// Ends every answer.
+    func fail(with error: ShoalError) {
+        for answer in remove(where: { _ in true }) { answer.fail(error) }
+    }
+
+    private func remove(where isLost: (ControlLink) -> Bool) -> [ContinuedAnswer] {
+        waiting.withLock { table in
+            let lost = table.filter { isLost($0.value.link) }
+            for id in lost.keys { table[id] = nil }
+            return lost.values.map(\.answer)
         }
-        for id in lost { deliver(.failed(error), to: id) }
     }
 }

@@ -173,7 +173,7 @@ package struct HeadScheduler: Sendable {
         if case .ready = pipeline { wasReady = true } else { wasReady = false }
         pipeline = .absent
         guard !isDraining else {
-            let actions = failRunning(error) + failQueued(error)
+            let actions = loseRunning(error) + loseQueued(error)
             forgetStages()
             return actions + drainedIfEmpty()
         }
@@ -187,10 +187,11 @@ package struct HeadScheduler: Sendable {
         return drainedIfEmpty()
     }
 
-    /// Everything ends now, queued requests too. Later requests are refused with `error`.
+    /// Everything is lost here, queued requests too; another head may go on with them. Later ones are refused with
+    /// `error`.
     package mutating func stop(_ error: ShoalError) -> [HeadSchedulerAction] {
         if case .stopped = pipeline { return [] }
-        let actions = failRunning(error) + failQueued(error)
+        let actions = loseRunning(error) + loseQueued(error)
         forgetStages()
         sequences = [:]
         pipeline = .stopped(error)
@@ -266,16 +267,16 @@ package struct HeadScheduler: Sendable {
     }
 
     /// The stages forget everything, so there are no removals and no sampler releases.
-    private mutating func failRunning(_ error: ShoalError) -> [HeadSchedulerAction] {
+    private mutating func loseRunning(_ error: ShoalError) -> [HeadSchedulerAction] {
         let running = slots.compactMap(\.running)
         for request in running { slots[Int(request.sequence.rawValue)].occupant = .idle }
         sequences = [:]
-        return running.map { .emit($0.request.id, .failed(error)) }
+        return running.map { .emit($0.request.id, .lost(error)) }
     }
 
-    private mutating func failQueued(_ error: ShoalError) -> [HeadSchedulerAction] {
+    private mutating func loseQueued(_ error: ShoalError) -> [HeadSchedulerAction] {
         defer { queue = [] }
-        return queue.map { .emit($0.request.id, .failed(error)) }
+        return queue.map { .emit($0.request.id, .lost(error)) }
     }
 
     /// Nothing is under way and no cell is held; running requests stay where they are.

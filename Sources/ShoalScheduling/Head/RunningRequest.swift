@@ -40,8 +40,8 @@ struct RunningRequest: Sendable {
     private var tokenCountAtLoss = 0
 
     var text: TextAssembler
-    /// Tokens that no text event has told of yet.
-    var untoldTokenCount = 0
+    /// Those of `tokens`, from the first, of which a text event has told, or which need none: the prompt.
+    private var toldTokenCount: Int
     /// Tokens told but not consumed.
     var unacknowledgedTokenCount = 0
     private var prefillStartedAt: Duration?
@@ -60,9 +60,13 @@ struct RunningRequest: Sendable {
         self.admissionNumber = admissionNumber
         submittedAt = queued.submittedAt
         admittedAt = now
-        tokens = queued.request.promptTokens
-        prefillTokenCount = queued.request.promptTokens.count
+        tokens = queued.request.promptTokens + queued.request.answerSoFar.map(\.token)
+        prefillTokenCount = tokens.count
+        toldTokenCount = tokens.count
+        tokenCountAtLoss = queued.request.answerSoFar.count
         text = TextAssembler(stopSequences: queued.request.stopSequences)
+        // The reader has their text.
+        for answered in queued.request.answerSoFar { _ = text.append(answered.piece) }
     }
 
     /// KV cells that nobody else may count on.
@@ -93,7 +97,7 @@ struct RunningRequest: Sendable {
         sentCount = tokenCount
         guard prefillStartedAt == nil else { return }
         prefillStartedAt = now
-        reusedTokenCount = tokenCount
+        reusedTokenCount = min(tokenCount, request.promptTokens.count)
     }
 
     /// Prompt tokens from the first unsent one, the last of the prompt wanting an output.
@@ -200,7 +204,6 @@ extension RunningRequest {
         }
         tokens.append(token.token)
         drafts?.begin(after: tokens, isUntold: sentCount <= tokens.count, hasModel: hasDraftModel)
-        untoldTokenCount += 1
         let output = text.append(token.piece)
         if output.isStopped { return (tell(output.text), .stop) }
         guard outputTokenCount < outputTokenCountMax else {
@@ -232,10 +235,10 @@ extension RunningRequest {
 
     private mutating func tell(_ text: String) -> GenerationEvent? {
         guard !text.isEmpty else { return nil }
-        let tokenCount = untoldTokenCount
-        untoldTokenCount = 0
-        unacknowledgedTokenCount += tokenCount
-        return .text(text, tokenCount: tokenCount)
+        let untold = Array(tokens[toldTokenCount...])
+        toldTokenCount = tokens.count
+        unacknowledgedTokenCount += untold.count
+        return .text(text, tokens: untold)
     }
 }
 

@@ -12,6 +12,19 @@ package struct TokenizedRequest: Hashable, Sendable {
     package var outputTokenCountMax: Int?
     /// Nil: as the head does by itself.
     package var speculation: SpeculationMode?
+    /// The answer so far, of which the reader was told by an instance that was lost, with the tokens' pieces.
+    package var answerSoFar: [AnsweredToken] = []
+
+    package struct AnsweredToken: Hashable, Sendable {
+        package var token: TokenID
+        /// Raw bytes, which may end in the middle of a UTF-8 character.
+        package var piece: [UInt8]
+
+        package init(token: TokenID, piece: [UInt8]) {
+            self.token = token
+            self.piece = piece
+        }
+    }
 
     package init(
         id: RequestID, promptTokens: [TokenID], sampling: SamplingParameters = SamplingParameters(),
@@ -50,6 +63,12 @@ extension TokenizedRequest {
                 .contextOverflow,
                 "the prompt has \(promptTokens.count) tokens and the context \(contextTokenCount), which leaves no room"
                     + " for an answer; shorten the prompt, or load the model with a larger context")
+        }
+        let room = min(outputTokenCountMax ?? .max, contextTokenCount - promptTokens.count)
+        guard answerSoFar.count < room else {
+            throw ShoalError(
+                .contextOverflow,
+                "the answer has \(answerSoFar.count) tokens already, of \(room) that the request and the context allow")
         }
     }
 }

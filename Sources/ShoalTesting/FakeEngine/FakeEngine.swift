@@ -171,7 +171,7 @@ package final class FakeEngine: Sendable {
             return .status(stage.status)
         case .measureSpeed(let threadCount): return .speed(.fake(threadCount: threadCount))
         case .tokenize(let text, let addSpecial, _): return .tokens(model.tokenize(text, addSpecial: addSpecial))
-        case .detokenize(let tokens): return .text(model.text(of: tokens))
+        case .pieces(let tokens): return .pieces(tokens.map(model.piece(of:)))
         case .renderChat(let messages): return .text(model.renderChat(messages))
         case .grammar: return .text("root ::= [a-z ]*")
         }

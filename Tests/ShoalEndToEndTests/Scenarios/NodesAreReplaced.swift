@@ -4,15 +4,19 @@ import Testing
 
 @Suite("Nodes that die are replaced", .serialized)
 struct NodesAreReplaced {
-    @Test("kill -9 of a node with the model: the slot is served by another node")
+    private static let question = "Tell me a very long story."
+
+    @Test("kill -9 of a node with the model: the slot is served by another node, which goes on with the answer")
     func killedNode() async throws {
         let model = try TestFiles.require(TestFiles.referenceModel)
         try await ClusterFixture.with(nodeCount: 3) { cluster in
             let loaded = try await cluster.load(model, layers: nil, on: cluster.nodes[0])
             let victim = try #require(cluster.nodes.first { $0.name == loaded.headName })
             let others = cluster.nodes.filter { $0.name != victim.name }
-            victim.signal(SIGKILL)
-            _ = try await victim.waitForExit()
+            try await expectSameAnswer(from: others[0], temperature: 0.8) {
+                victim.signal(SIGKILL)
+                _ = try await victim.waitForExit()
+            }
             for node in others {
                 try await eventually("node \(node.name) knows that \(victim.name) is dead") {
                     let nodes: [NodeReport] = try await cluster.get("/shoal/v1/nodes", from: node)
@@ -25,7 +29,7 @@ struct NodesAreReplaced {
         }
     }
 
-    @Test("kill -9 of a node with a stage: the others take its layers")
+    @Test("kill -9 of a node with a stage: the others take its layers and go on with the answer")
     func killedStage() async throws {
         let model = try TestFiles.require(TestFiles.referenceModel)
         let limit = try await wholeModelBytes(model) - 1
@@ -35,15 +39,18 @@ struct NodesAreReplaced {
             let lost = loaded.stages[0].nodeName
             let victim = try #require(cluster.nodes.first { $0.name == lost })
             let others = cluster.nodes.filter { $0.name != lost }
-            victim.signal(SIGKILL)
-            _ = try await victim.waitForExit()
+            let head = try #require(others.first { $0.name == loaded.headName })
+            try await expectSameAnswer(from: head) {
+                victim.signal(SIGKILL)
+                _ = try await victim.waitForExit()
+            }
             let report = try await served(by: others, not: loaded.id, cluster)
             #expect(Set(report.stages.map(\.nodeName)) == Set(others.map(\.name)))
             for node in others { try await expectParis(from: node, cluster) }
         }
     }
 
-    @Test("a frozen node is suspect, then dead; answers that waited for it end, and the others serve")
+    @Test("a frozen node is suspect, then dead; the others serve, and go on with answers that waited for it")
     func frozenNode() async throws {
         let model = try TestFiles.require(TestFiles.referenceModel)
         let limit = try await wholeModelBytes(model) - 1
@@ -52,15 +59,12 @@ struct NodesAreReplaced {
             let frozen = loaded.stages[0].nodeName
             let victim = try #require(cluster.nodes.first { $0.name == frozen })
             let others = cluster.nodes.filter { $0.name != frozen }
-            let stream = try await TokenStream.open("Tell me a very long story.", on: others[0])
-            var lines = stream.lines.makeAsyncIterator()
-            for _ in 0..<5 { _ = try await lines.next() }
-            victim.signal(SIGSTOP)
             defer { victim.signal(SIGCONT) }
-            try await expectState(.suspect, of: frozen, at: others, cluster)
-            try await expectState(.dead, of: frozen, at: others, cluster)
-            // The stream ends or goes on; it must not hang.
-            while try await lines.next() != nil {}
+            try await expectSameAnswer(from: others[0]) {
+                victim.signal(SIGSTOP)
+                try await expectState(.suspect, of: frozen, at: others, cluster)
+                try await expectState(.dead, of: frozen, at: others, cluster)
+            }
             let report = try await served(by: others, not: loaded.id, cluster)
             #expect(Set(report.stages.map(\.nodeName)) == Set(others.map(\.name)))
             try await expectParis(from: others[1], cluster)
@@ -93,6 +97,22 @@ struct NodesAreReplaced {
             let (status, _) = try await cluster.send(.DELETE, "/shoal/v1/instances/\(loaded.id)", to: others[1])
             #expect(status == 200, "the new leader owns it")
         }
+    }
+
+    /// A streamed answer from `node` is the same, without a word of an error, when `event` happens in its midst.
+    private func expectSameAnswer(
+        from node: NodeProcess, temperature: Double = 0, despite event: () async throws -> Void
+    ) async throws {
+        let whole = try await TokenStream.open(Self.question, on: node, maxTokens: 200, temperature: temperature)
+        let expected = try await whole.lines.reduce(into: []) { $0.append($1) }
+        let stream = try await TokenStream.open(Self.question, on: node, maxTokens: 200, temperature: temperature)
+        var lines = stream.lines.makeAsyncIterator()
+        var received: [String] = []
+        while received.count < 20, let line = try await lines.next() { received.append(line) }
+        try await event()
+        while let line = try await lines.next() { received.append(line) }
+        #expect(TokenStream.text(of: received) == TokenStream.text(of: expected))
+        #expect(received.last == "data: [DONE]", "\(received.suffix(2))")
     }
 
     /// Of a model on one node, as the planner counts.

@@ -125,6 +125,13 @@ actor EngineUnderTest {
         return tokens
     }
 
+    func pieces(of tokens: [TokenID]) throws -> [[UInt8]] {
+        let reply = try ask(.pieces(tokens))
+        if case .failed(let error) = reply { throw error }
+        guard case .pieces(let pieces) = reply else { throw ShoalError(.protocolViolation, "pieces: \(reply)") }
+        return pieces
+    }
+
     func text(_ request: EngineRequest) throws -> String {
         let reply = try ask(request)
         if case .failed(let error) = reply { throw error }

@@ -41,7 +41,8 @@ struct TextAndSamplingTests {
         let pipeline = try await TestPipeline.start(.family(family))
         let text = "Grüße, 世界! 🐟🐠 fin"
         let tokens = try await pipeline.head.tokens(of: text)
-        #expect(try await pipeline.head.text(.detokenize(tokens)).trimmingCharacters(in: .whitespaces) == text)
+        let back = String(validating: try await pipeline.head.pieces(of: tokens).flatMap { $0 }, as: UTF8.self)
+        #expect(back?.trimmingCharacters(in: .whitespaces) == text)
     }
 
     @Test("a token's text is raw bytes: a character split over tokens comes back whole when they are joined")
@@ -59,6 +60,7 @@ struct TextAndSamplingTests {
             #expect(sampled.token == token)
             pieces.append(sampled.piece)
         }
+        #expect(try await pipeline.head.pieces(of: tokens) == pieces)
         #expect(pieces.contains { String(validating: $0, as: UTF8.self) == nil })
         #expect(String(validating: pieces.flatMap { $0 }, as: UTF8.self) == "🐟世")
     }
@@ -208,7 +210,7 @@ struct TextAndSamplingTests {
             await #expect(throws: ShoalError.self) { try await pipeline.head.text(.grammar(jsonSchema: schema)) }
         }
         await #expect(throws: ShoalError.self) {
-            try await pipeline.head.text(.detokenize([TokenID(rawValue: -1)]))
+            try await pipeline.head.pieces(of: [TokenID(rawValue: -1)])
         }
     }
 }

@@ -69,6 +69,8 @@ final class TestCluster: Sendable {
         configuration.limits.desired.replanIntervalMin = .milliseconds(100)
         configuration.limits.commandInterval = .milliseconds(100)
         configuration.limits.relayDelay = .milliseconds(100)
+        configuration.limits.lostAnswerInterval = .milliseconds(20)
+        configuration.limits.lostAnswerUnplacedDeadline = .seconds(3)
         configuration.onChange = { [signal] in signal.change() }
         configure(&configuration)
         var logger = Logger(label: name) { _ in SwiftLogNoOpLogHandler() }

@@ -103,7 +103,7 @@ struct HeadAdmissionTests {
         head.perform { scheduler, _ in scheduler.drain() }
         let error = ShoalError(.engineLost, "gone")
         #expect(head.perform { scheduler, _ in scheduler.pipelineLost(error) }.last == .drained)
-        #expect(head.end(of: 1) == "engine_lost" && head.end(of: 2) == "engine_lost")
+        #expect(head.end(of: 1) == "lost" && head.end(of: 2) == "lost")
     }
 
     @Test("a stopped head ends everything with the reason and refuses the rest with it")
@@ -113,7 +113,7 @@ struct HeadAdmissionTests {
         try head.submit(2, promptTokenCount: 1)
         let reason = ShoalError(.unavailable, "stopped by the test")
         head.perform { scheduler, _ in scheduler.stop(reason) }
-        #expect(head.events(of: 1).last == .failed(reason) && head.events(of: 2).last == .failed(reason))
+        #expect(head.events(of: 1).last == .lost(reason) && head.events(of: 2).last == .lost(reason))
         #expect(#expect(throws: ShoalError.self) { try head.submit(3, promptTokenCount: 1) } == reason)
         #expect(head.perform { $0.pipelineReady(generation: 2, now: $1) } == [])
         #expect(head.perform { scheduler, _ in scheduler.pipelineLost(reason) } == [])

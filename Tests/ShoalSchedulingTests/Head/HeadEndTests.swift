@@ -14,12 +14,13 @@ struct HeadEndTests {
         try head.submit(2, promptTokenCount: 1, stopSequences: ["END"])
         while head.end(of: 2) == nil { head.answer("bEND") }
         #expect(head.end(of: 2) == "stop")
-        #expect(head.events(of: 2).dropFirst().first == .text("b", tokenCount: 1))
+        #expect(head.events(of: 2).dropFirst().first == .text("b", tokens: [HeadFixture.answered]))
         try head.submit(3, promptTokenCount: 1, outputTokenCountMax: 2, stopSequences: ["xxxx"])
         while head.end(of: 3) == nil { head.answer("x") }
         #expect(head.end(of: 3) == "length")
         // Held back as a possible stop sequence, told at the end.
-        #expect(head.events(of: 3).dropFirst().first == .text("xx", tokenCount: 2))
+        #expect(
+            head.events(of: 3).dropFirst().first == .text("xx", tokens: [HeadFixture.answered, HeadFixture.answered]))
     }
 
     @Test("a finished sequence keeps its cells as a prefix, without a micro-batch")
@@ -190,6 +191,52 @@ struct HeadFailureTests {
         #expect(head.perform { $0.cancel(RequestID(rawValue: 1), now: $1) }.count == 1)
         #expect(head.end(of: 1) == "cancelled" && head.scheduler.sequencesInUse.isEmpty)
         #expect(head.perform { $0.pipelineReady(generation: 2, now: $1) } == [])
+    }
+
+    @Test("an answer whose head is lost goes on in another one, behind the tokens that its reader was told of")
+    func goesOnElsewhere() throws {
+        var lost = HeadFixture()
+        try lost.submit(1, promptTokenCount: 2, outputTokenCountMax: 9, stopSequences: ["END"])
+        // What may begin the stop sequence is not told yet.
+        for piece in ["a", "bE", "N"] { lost.answer(piece) }
+        lost.perform { scheduler, _ in scheduler.stop(gone) }
+        #expect(lost.end(of: 1) == "lost" && lost.events(of: 1).map(text).joined() == "ab")
+        let told = lost.events(of: 1).flatMap(tokens)
+        #expect(told.count == 2)
+
+        var request = TokenizedRequest(
+            id: RequestID(rawValue: 1), promptTokens: [TokenID(rawValue: 7), TokenID(rawValue: 8)],
+            stopSequences: ["END"], outputTokenCountMax: 9)
+        request.answerSoFar = zip(told, ["a", "bE"]).map { .init(token: $0, piece: Array($1.utf8)) }
+        var next = HeadFixture()
+        try next.perform { try $0.submit(request, now: $1) }
+        #expect(
+            next.actions.contains(
+                .configureSampler(sequence(0), SamplingParameters(), SamplerHistory(output: told))))
+        #expect(next.sent.last?.shape == "0:0 0:1 0:2 0:3!")
+        next.answer("N")
+        next.answer("X")
+        #expect(next.events(of: 1).map(text).joined() == "ENX")
+        next.answer("END")
+        #expect(next.end(of: 1) == "stop" && next.events(of: 1).map(text).joined() == "ENX")
+        guard case .finished(_, let usage) = next.events(of: 1).last else { return }
+        #expect(usage.promptTokenCount == 2 && usage.outputTokenCount == 5)
+    }
+
+    @Test("an answer that is longer than its request allows does not go on")
+    func hasNoRoom() throws {
+        var request = TokenizedRequest(
+            id: RequestID(rawValue: 1), promptTokens: [TokenID(rawValue: 7)], outputTokenCountMax: 2)
+        request.answerSoFar = [8, 9].map { .init(token: TokenID(rawValue: $0), piece: []) }
+        let error = #expect(throws: ShoalError.self) {
+            var head = HeadFixture()
+            try head.perform { try $0.submit(request, now: $1) }
+        }
+        #expect(error?.code == .contextOverflow)
+    }
+
+    private func tokens(_ event: GenerationEvent) -> [TokenID] {
+        if case .text(_, let tokens) = event { tokens } else { [] }
     }
 
     private func text(_ event: GenerationEvent) -> String {

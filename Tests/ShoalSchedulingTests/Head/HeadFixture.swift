@@ -4,6 +4,9 @@ import Testing
 
 /// A scheduler, a clock to turn by hand, and what was sent and told so far.
 struct HeadFixture {
+    /// The token of every answer.
+    static let answered = TokenID(rawValue: 100)
+
     private(set) var scheduler: HeadScheduler
     var now = Duration.zero
     /// Whose micro-batches `answer` answers.
@@ -62,7 +65,7 @@ struct HeadFixture {
         let generation = generation
         let tokens = batch.entries.filter(\.wantsOutput).map { entry in
             SampledToken(
-                sequence: entry.sequence, token: TokenID(rawValue: 100), piece: Array(text.utf8),
+                sequence: entry.sequence, token: Self.answered, piece: Array(text.utf8),
                 isEndOfGeneration: isEndOfGeneration)
         }
         return perform { scheduler, now in
@@ -86,11 +89,12 @@ struct HeadFixture {
         }
     }
 
-    /// What ended the request: "stop", "length" or the error's code.
+    /// What ended the request: "stop", "length", "lost" or the error's code.
     func end(of id: UInt64) -> String? {
         switch events(of: id).last {
         case .finished(let reason, _): reason.rawValue
         case .failed(let error): error.code.rawValue
+        case .lost: "lost"
         case .started, .text, nil: nil
         }
     }

@@ -183,8 +183,8 @@ struct TimedPipeline {
                 inFlightCountMax = max(inFlightCountMax, inFlightCount)
                 batchSizes.append(batch.entries.count)
                 schedule(.arrives(batch, stage: 0), after: hopSeconds + (stages.count > 1 ? linkSeconds : 0))
-            case .emit(let id, .text(_, let tokenCount)):
-                tokenTimes[id.rawValue, default: []] += Array(repeating: now, count: tokenCount)
+            case .emit(let id, .text(_, let tokens)):
+                tokenTimes[id.rawValue, default: []] += Array(repeating: now, count: tokens.count)
             case .configureSampler(let sequence, _, _):
                 expected[sequence] = nil
             case .draft(let batch):

@@ -14,6 +14,10 @@ struct HeadSchedulerSimulationTests {
             "losses that no answer may notice",
             HeadSimulation.Faults(lossPercent: 3, cancelPercent: 3, lossCountMax: 1000)
         ),
+        (
+            "lost heads that no answer may notice",
+            HeadSimulation.Faults(lossPercent: 1, cancelPercent: 3, headLossPercent: 3, lossCountMax: 1000)
+        ),
     ]
 
     @Test("every answer is the model's, every bound holds, everything is freed", arguments: 0..<schedules.count)
@@ -30,6 +34,20 @@ struct HeadSchedulerSimulationTests {
                 \(simulation.violations.prefix(5).joined(separator: "\n"))
                 """)
         }
+    }
+
+    @Test("the simulation of lost heads reaches answers that went on elsewhere and ended well")
+    func answersMove() {
+        var movedCount = 0
+        for seed: UInt64 in 0..<40 {
+            var simulation = HeadSimulation(seed: seed, faults: Self.schedules[Self.schedules.count - 1].faults)
+            simulation.run(stepCount: 300)
+            movedCount += simulation.clients.count { client in
+                guard client.hasMoved, !client.text.isEmpty, case .finished = client.terminal else { return false }
+                return true
+            }
+        }
+        #expect(movedCount > 50)
     }
 
     @Test("the simulation reaches what it is for: answers, refusals, mixed micro-batches, reuse, losses")
@@ -59,7 +77,7 @@ struct HeadSchedulerSimulationTests {
                 switch client.terminal {
                 case .finished: finishedCount += 1
                 case .failed(let error): refusedCodes.insert(error.code)
-                case .started, .text, nil: break
+                case .started, .text, .lost, nil: break
                 }
             }
         }

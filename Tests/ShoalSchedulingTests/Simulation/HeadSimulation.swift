@@ -7,6 +7,8 @@ struct HeadSimulation {
         var failPercent = 0
         var lossPercent = 0
         var cancelPercent = 0
+        /// How often the head is lost, with its pipeline, and another one goes on.
+        var headLossPercent = 0
         /// How often the pipeline may be lost under a request.
         var lossCountMax = 2
     }
@@ -18,6 +20,8 @@ struct HeadSimulation {
         /// Per step, the chance that it reads on.
         let readPercent: Int
         var isStarted = false
+        /// Whether another head went on with it.
+        var hasMoved = false
         var text = ""
         var toldTokenCount = 0
         var consumedTokenCount = 0
@@ -30,13 +34,15 @@ struct HeadSimulation {
     }
 
     let configuration: HeadSchedulerConfiguration
-    private let faults: Faults
+    let faults: Faults
     var scheduler: HeadScheduler
     private var pipeline: SimulatedPipeline
     var generator: SeededGenerator
-    private(set) var clients: [Client] = []
+    var clients: [Client] = []
+    /// Whose head was lost and who wait for another one.
+    var lostClients: [Int] = []
     private(set) var violations: [String] = []
-    private var owners: [SequenceID: Int] = [:]
+    var owners: [SequenceID: Int] = [:]
     private var sentBatches: [UInt64: [Int]] = [:]
     private var isLost = false
     var now = Duration.zero
@@ -109,6 +115,7 @@ struct HeadSimulation {
         if generator.chance(isDraftReady ? 1 : 10) { changeDraft() }
         if generator.chance(faults.cancelPercent) { cancelOne() }
         readOn(percentOf: { $0.readPercent })
+        if generator.chance(faults.headLossPercent) { replaceHead() }
         if isLost {
             if generator.chance(10) { restore() }
         } else if generator.chance(faults.lossPercent) {
@@ -208,7 +215,7 @@ struct HeadSimulation {
         execute(scheduler.pipelineLost(ShoalError(.engineLost, "the simulation lost a stage")))
     }
 
-    private mutating func restore() {
+    mutating func restore() {
         isLost = false
         pipeline.reset(generation: pipeline.generation + 1)
         sentBatches = [:]
@@ -258,12 +265,18 @@ struct HeadSimulation {
         switch event {
         case .started:
             break
-        case .text(let text, let tokenCount):
+        case .text(let text, let tokens):
             clients[number].text += text
-            clients[number].toldTokenCount += tokenCount
+            clients[number].toldTokenCount += tokens.count
+            let all = clients[number].expected.tokens
+            if Array(all.prefix(clients[number].toldTokenCount).suffix(tokens.count)) != tokens {
+                violate("request \(number) is told of \(tokens) up to \(clients[number].toldTokenCount) of \(all)")
+            }
         case .finished(let reason, let usage):
             clients[number].terminal = event
             checkAnswer(number, reason, usage)
+        case .lost:
+            lostClients.append(number)
         case .failed(let error):
             clients[number].terminal = event
             if faults.failPercent == 0, faults.lossCountMax > 100, error.code != .cancelled {
@@ -292,7 +305,9 @@ extension HeadSimulation {
         {
             violate("request \(number): usage \(usage), expected \(client.expected.tokens.count) tokens")
         }
-        if usage.reusedTokenCount >= usage.promptTokenCount { violate("request \(number): usage \(usage)") }
+        if usage.reusedTokenCount >= usage.promptTokenCount, !client.hasMoved {
+            violate("request \(number): usage \(usage)")
+        }
         reusedTokenCount += usage.reusedTokenCount
         if usage.queueSeconds < 0 || usage.prefillSeconds < 0 || usage.decodeSeconds < 0 {
             violate("request \(number): negative time in \(usage)")
