@@ -58,7 +58,9 @@ extension NodeScenarios {
         @Test("an answer that nobody can go on with ends, and says what is missing")
         func nobodyLeft() async throws {
             try await TestCluster.with { cluster in
-                let nodes = try await cluster.nodesThatNeedEachOther()
+                let nodes = try await cluster.nodesThatNeedEachOther {
+                    $0.limits.lostAnswerUnplacedDeadline = .milliseconds(200)
+                }
                 let loaded = try await loadEverywhere(nodes, cluster)
                 let asked = try #require(nodes.first { $0.name == loaded.stages[1].nodeName })
                 let stream = try await asked.node.generate(.text("hello", tokenCount: Self.tokenCount))

@@ -33,10 +33,12 @@ extension NodeScenarios {
             }
         }
 
-        @Test("a head that leaves ends remote answers, and its orphaned stages are freed after the grace")
+        @Test("a head that leaves ends answers that nobody else may go on with; its orphaned stages are freed")
         func head() async throws {
             try await TestCluster.with { cluster in
-                let nodes = try await cluster.connected("a", "b", "c")
+                let nodes = try await cluster.connected("a", "b", "c") {
+                    $0.limits.lostAnswerUnplacedDeadline = .milliseconds(200)
+                }
                 let (a, b, c) = (nodes[0], nodes[1], nodes[2])
                 let id = try await cluster.load("a=0-5,b=6-11", at: a, knownTo: nodes).id
                 let engine = await a.engine()

@@ -72,7 +72,9 @@ extension NodeScenarios {
 
 extension TestCluster {
     /// Three nodes of which two, and no single one, can hold the model.
-    func nodesThatNeedEachOther() async throws -> [TestNode] {
+    func nodesThatNeedEachOther(
+        configure: (inout NodeConfiguration) -> Void = { _ in }
+    ) async throws -> [TestNode] {
         let whole = try await start("whole")
         let plan = try await whole.node.plan(LoadRequest(model: modelPath, contextTokenCount: 2048))
         await whole.stop()
@@ -84,6 +86,7 @@ extension TestCluster {
                     $0.memoryLimit = limit
                     $0.limits.lostNodeGrace = .milliseconds(300)
                     $0.limits.lostNodeGraceAtLaunch = .milliseconds(300)
+                    configure(&$0)
                 })
         }
         for node in nodes { try await until { await node.peerNames.count == 2 } }

@@ -70,7 +70,6 @@ final class TestCluster: Sendable {
         configuration.limits.commandInterval = .milliseconds(100)
         configuration.limits.relayDelay = .milliseconds(100)
         configuration.limits.lostAnswerInterval = .milliseconds(20)
-        configuration.limits.lostAnswerUnplacedDeadline = .seconds(3)
         configuration.onChange = { [signal] in signal.change() }
         configure(&configuration)
         var logger = Logger(label: name) { _ in SwiftLogNoOpLogHandler() }
@@ -82,9 +81,11 @@ final class TestCluster: Sendable {
     }
 
     /// Nodes that dial the first one, all connected to each other.
-    func connected(_ names: String...) async throws -> [TestNode] {
+    func connected(
+        _ names: String..., configure: (inout NodeConfiguration) -> Void = { _ in }
+    ) async throws -> [TestNode] {
         var nodes: [TestNode] = []
-        for name in names { nodes.append(try await start(name, peers: Array(nodes.prefix(1)))) }
+        for name in names { nodes.append(try await start(name, peers: Array(nodes.prefix(1)), configure: configure)) }
         for node in nodes { try await until { await node.peerNames == names.filter { $0 != node.name } } }
         return nodes
     }
