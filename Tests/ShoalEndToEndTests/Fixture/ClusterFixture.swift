@@ -128,7 +128,7 @@ final class ClusterFixture: Sendable {
             request.headers.add(name: "content-type", value: "application/json")
             request.body = .bytes(ByteBuffer(string: body))
         }
-        let response = try await HTTPClient.shared.execute(request, timeout: .seconds(120))
+        let response = try await HTTPClient.patient.execute(request, timeout: .minutes(5))
         let data = try await response.body.collect(upTo: 16 << 20)
         return (Int(response.status.code), Data(data.readableBytesView))
     }
@@ -204,4 +204,11 @@ struct JSONObject {
 
     func string(_ path: [any Sendable]) -> String? { at(path) as? String }
     func integer(_ path: [any Sendable]) -> Int? { at(path) as? Int }
+}
+
+extension HTTPClient {
+    /// Waits longer for an answer than `shared`: the machine may be busy with everything else that is tested.
+    static let patient = HTTPClient(
+        eventLoopGroupProvider: .singleton,
+        configuration: .init(timeout: .init(connect: .seconds(10), read: .minutes(5))))
 }

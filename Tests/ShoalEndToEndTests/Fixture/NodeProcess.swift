@@ -115,7 +115,7 @@ struct TestFailure: Error, CustomStringConvertible {
 
 /// Asks until `condition` holds. Real processes offer no event to wait for, so this one place asks again, with a bound.
 func eventually(
-    _ what: String, attempts: Int = 1500, _ condition: () async throws -> Bool
+    _ what: String, attempts: Int = 6000, _ condition: () async throws -> Bool
 ) async throws {
     for _ in 0..<attempts {
         if try await condition() { return }

@@ -37,7 +37,7 @@ extension ClusterFixture {
     func readyStock(
         _ id: InstanceID, on node: NodeProcess, after generation: UInt32 = 0
     ) async throws -> InstanceReport {
-        try await eventually("instance \(id) is ready", attempts: 3000) {
+        try await eventually("instance \(id) is ready") {
             let report = try await self.instance(id, from: node)
             if report.phase == .failed { throw TestFailure("instance failed: \(report.problem ?? "?")") }
             return report.phase == .ready && report.generation > generation
@@ -71,7 +71,7 @@ extension ClusterFixture {
                     "model": TestFiles.referenceName, "prompt": prompt, "temperature": 0, "max_tokens": maxTokens,
                     "stream": true,
                 ]).text))
-        let response = try await HTTPClient.shared.execute(request, timeout: .seconds(120))
+        let response = try await HTTPClient.patient.execute(request, timeout: .minutes(5))
         var text = ""
         var seen = 0
         for try await part in response.body {

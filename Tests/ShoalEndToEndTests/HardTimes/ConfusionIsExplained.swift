@@ -12,7 +12,7 @@ import Testing
 
 extension HardTimes {
     /// What people set up wrongly works as far as it can, and says what is wrong.
-    @Suite("Confusion is explained", .timeLimit(.minutes(3)))
+    @Suite("Confusion is explained", .timeLimit(.minutes(10)))
     struct ConfusionIsExplained {
         @Test("nodes of one name work together, say so, and are told apart by their ids")
         func duplicateNames() async throws {

@@ -5,7 +5,7 @@ import Testing
 
 extension HardTimes {
     /// A node's folder full, damaged, or not its own.
-    @Suite("The data folder may fail", .timeLimit(.minutes(3)))
+    @Suite("The data folder may fail", .timeLimit(.minutes(10)))
     struct DataFolderMayFail {
         @Test("a node whose disk is full keeps serving, says what it could not store, and stores it later")
         func fullDisk() async throws {

@@ -4,7 +4,7 @@ import Testing
 
 extension HardTimes {
     /// Engines that hang, drown, crash again and again, or are no engines at all.
-    @Suite("Engines misbehave", .timeLimit(.minutes(5)))
+    @Suite("Engines misbehave", .timeLimit(.minutes(10)))
     struct EnginesMisbehave {
         @Test("an engine that stands still in the middle of an answer is ended as hung, and the answer goes on")
         func stoppedWhileAnswering() async throws {

@@ -10,7 +10,7 @@ import Testing
 
 extension HardTimes {
     /// Every socket of a node, spoken to by somebody who is not a member.
-    @Suite("Strangers learn nothing", .timeLimit(.minutes(3)))
+    @Suite("Strangers learn nothing", .timeLimit(.minutes(10)))
     struct StrangersLearnNothing {
         /// A TLS alert record: all that a failed handshake may say.
         private static let alertByteCount = 7

@@ -154,16 +154,16 @@ final class TokenStream: Sendable {
     }
 
     static func open(
-        _ question: String, on node: NodeProcess, maxTokens: Int = 800, temperature: Double = 0
+        _ question: String, on node: NodeProcess, maxTokens: Int = 800
     ) async throws -> TokenStream {
         var request = HTTPClientRequest(url: "http://\(node.api)/v1/chat/completions")
         request.method = .POST
         let body = JSONObject([
-            "model": TestFiles.referenceName, "temperature": temperature, "seed": 7, "max_tokens": maxTokens,
-            "stream": true, "messages": [["role": "user", "content": question]],
+            "model": TestFiles.referenceName, "temperature": 0, "max_tokens": maxTokens, "stream": true,
+            "messages": [["role": "user", "content": question]],
         ])
         request.body = .bytes(ByteBuffer(string: body.text))
-        let response = try await HTTPClient.shared.execute(request, timeout: .seconds(120))
+        let response = try await HTTPClient.patient.execute(request, timeout: .minutes(5))
         guard response.status == .ok else { throw TestFailure("the stream answered \(response.status)") }
         let (lines, continuation) = AsyncThrowingStream.makeStream(of: String.self)
         // Cancelled by `leave`, which closes the connection as a leaving client does.

@@ -13,7 +13,7 @@ struct NodesAreReplaced {
             let loaded = try await cluster.load(model, layers: nil, on: cluster.nodes[0])
             let victim = try #require(cluster.nodes.first { $0.name == loaded.headName })
             let others = cluster.nodes.filter { $0.name != victim.name }
-            try await expectSameAnswer(from: others[0], temperature: 0.8) {
+            try await expectSameAnswer(from: others[0]) {
                 victim.signal(SIGKILL)
                 _ = try await victim.waitForExit()
             }
@@ -101,11 +101,11 @@ struct NodesAreReplaced {
 
     /// A streamed answer from `node` is the same, without a word of an error, when `event` happens in its midst.
     private func expectSameAnswer(
-        from node: NodeProcess, temperature: Double = 0, despite event: () async throws -> Void
+        from node: NodeProcess, despite event: () async throws -> Void
     ) async throws {
-        let whole = try await TokenStream.open(Self.question, on: node, maxTokens: 200, temperature: temperature)
+        let whole = try await TokenStream.open(Self.question, on: node, maxTokens: 200)
         let expected = try await whole.lines.reduce(into: []) { $0.append($1) }
-        let stream = try await TokenStream.open(Self.question, on: node, maxTokens: 200, temperature: temperature)
+        let stream = try await TokenStream.open(Self.question, on: node, maxTokens: 200)
         var lines = stream.lines.makeAsyncIterator()
         var received: [String] = []
         while received.count < 20, let line = try await lines.next() { received.append(line) }

@@ -12,7 +12,7 @@ private enum Moment: CaseIterable, Sendable {
         switch self {
         case .idle: 0
         case .midLoad: 100_000
-        case .midPrompt: 1_000_000
+        case .midPrompt: 500_000
         case .midDecode: 2_000_000
         }
     }
@@ -27,7 +27,7 @@ struct StockProgramsLoseTheirNetwork {
     private func cut(_ moment: Moment, _ cut: CuttableNetwork.Cut) async throws {
         try await withCuttableNodes { cluster, network, a, b in
             let model = try TestFiles.require(TestFiles.referenceModel)
-            let prompt = moment == .midPrompt ? String(repeating: "The sea is deep. ", count: 200) : "Once upon a time"
+            let prompt = moment == .midPrompt ? String(repeating: "The sea is deep. ", count: 80) : "Once upon a time"
             let loaded = try await cluster.loadStock(model, layers: "a=0-14,b=15-29", on: a, contextTokenCount: 2048)
             let expected = try await cluster.complete(prompt, on: a, maxTokens: 40).text
             var id = loaded.id
@@ -49,7 +49,7 @@ struct StockProgramsLoseTheirNetwork {
                 #expect([200, 502, 503, 504].contains(status), "\(body)")
                 #expect(status != 200 || text == expected)
             }
-            try await eventually("it answers again", attempts: 4500) {
+            try await eventually("it answers again") {
                 try await cluster.complete(prompt, on: a, maxTokens: 40).text == expected
             }
             #expect(a.isRunning && b.isRunning)
@@ -59,7 +59,7 @@ struct StockProgramsLoseTheirNetwork {
     /// What the report says while the instance recovers.
     private func cause(_ id: InstanceID, _ node: NodeProcess, _ cluster: ClusterFixture) async throws -> String {
         var problem: String?
-        try await eventually("the cause is told", attempts: 3000) {
+        try await eventually("the cause is told") {
             let reports: [InstanceReport] = try await cluster.get("/shoal/v1/instances", from: node)
             problem = reports.first { $0.phase != .ready && $0.problem != nil }?.problem
             return problem != nil

@@ -191,7 +191,7 @@ struct StockProgramsMayDie {
 
     /// Ready, and computing: a process that was stopped only a moment ago does not show yet.
     private func settled(_ id: InstanceID, _ cluster: ClusterFixture) async throws {
-        try await eventually("the instance answers", attempts: 6000) {
+        try await eventually("the instance answers") {
             guard try await cluster.instance(id, from: cluster.nodes[0]).phase == .ready else { return false }
             return try await cluster.complete("Hi", on: cluster.nodes[1], maxTokens: 1).status == 200
         }

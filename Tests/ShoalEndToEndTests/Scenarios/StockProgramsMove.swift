@@ -22,7 +22,7 @@ struct StockProgramsMove {
             cluster.nodes.first { $0.name == lost }?.signal(SIGKILL)
             var report: InstanceReport?
             for node in others {
-                try await eventually("node \(node.name) knows an instance in place of \(loaded.id)", attempts: 3000) {
+                try await eventually("node \(node.name) knows an instance in place of \(loaded.id)") {
                     let reports: [InstanceReport] = try await cluster.get("/shoal/v1/instances", from: node)
                     report = reports.first { $0.phase == .ready && $0.id != loaded.id }
                     return report != nil && !reports.contains { $0.id == loaded.id }
@@ -55,7 +55,7 @@ struct StockProgramsMove {
             let lost = try #require(planned?.stages.first { $0.nodeName != "a" }?.nodeName)
             cluster.nodes.first { $0.name == lost }?.signal(SIGKILL)
             var report: InstanceReport?
-            try await eventually("another instance is ready", attempts: 3000) {
+            try await eventually("another instance is ready") {
                 let reports: [InstanceReport] = try await cluster.get("/shoal/v1/instances", from: a)
                 report = reports.first { $0.phase == .ready && $0.id != id }
                 return report != nil
